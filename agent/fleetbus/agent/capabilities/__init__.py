@@ -1,0 +1,1 @@
+"""What an agent can do, one folder a capability; they do not know each other."""

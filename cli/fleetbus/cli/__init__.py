@@ -1,0 +1,1 @@
+"""The command `fleetbus`: a module a capability."""

@@ -1,0 +1,1 @@
+"""The typed client of the controller's API and of the events."""

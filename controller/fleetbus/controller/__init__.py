@@ -1,0 +1,1 @@
+"""The controller: documents in, signed heads out, states followed into views. It keeps nothing of its own."""

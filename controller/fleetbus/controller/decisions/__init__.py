@@ -1,0 +1,1 @@
+"""Pure decisions that capabilities share: no I/O, no clock, no chance."""

@@ -1,0 +1,79 @@
+"""Clusters: who is in the fleet, what they are, whether they are seen."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from fleetbus.schemas.documents import Document
+from fleetbus.schemas.models import Received, Written
+
+CAPABILITY = "clusters"
+
+CONNECTED = "Connected"
+"""The agent has been heard within two heartbeats."""
+SYNCED = "Synced"
+"""It has accepted the newest head and applied what it names."""
+BUNDLES_READY = "BundlesReady"
+
+REASON_REGISTERED = "Registered"
+REASON_HEARTBEAT = "HeartbeatReceived"
+REASON_NEVER_SEEN = "NeverSeen"
+REASON_DISCONNECTED = "Disconnected"
+REASON_BEHIND = "Behind"
+REASON_UP_TO_DATE = "UpToDate"
+REASON_DESIRED_REFUSED = "DesiredRefused"
+REASON_BUNDLE_NOT_READY = "BundleNotReady"
+REASON_BUNDLES_READY = "BundlesReady"
+REASON_STATE_REFUSED = "StateRefused"
+
+EVENT_REGISTERED = "cluster.registered"
+EVENT_DISCONNECTED = "cluster.disconnected"
+EVENT_CONNECTED = "cluster.connected"
+EVENT_SESSION = "cluster.agent-started"
+EVENT_REMOVED = "cluster.removed"
+EVENT_MESSAGE_REFUSED = "cluster.message-refused"
+
+HEARTBEAT_S = 15.0
+MISSED_HEARTBEATS = 2
+
+
+class ClusterSpec(Written):
+    """A member of the fleet. Written by `fleetbus cluster join`; labels are what placement selects on."""
+
+    realm: str = "main"
+    key: str = Field(description="The agent's public nkey: it signs what the cluster reports.")
+    uid: str = Field(default="", description="UID of the namespace kube-system: the cluster's identity.")
+    vault_entity: str = Field(default="", description="Id of the cluster's entity in Vault.")
+    owner: str = Field(default="", description="Team or person to ask.")
+    description: str = ""
+
+
+class Cluster(Document):
+    short_names: ClassVar[tuple[str, ...]] = ("cl",)
+    plural: ClassVar[str] = "clusters"
+
+    kind: Literal["Cluster"] = "Cluster"
+    spec: ClusterSpec
+
+
+class ClusterDetails(Received):
+    """Status details of a cluster."""
+
+    kubernetes_version: str = ""
+    nodes: int = 0
+    cpu: str = ""
+    memory_bytes: int = 0
+    provider: str = ""
+    region: str = ""
+    agent_version: str = ""
+    uid: str = ""
+    issuer: str = ""
+    bundles_ready: int = 0
+    bundles: int = 0
+    secrets_ready: int = 0
+    secrets: int = 0
+    accepted_serial: int = 0
+    published_serial: int = 0
+    registered: bool = False

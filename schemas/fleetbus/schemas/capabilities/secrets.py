@@ -1,0 +1,159 @@
+"""Secrets: bindings from Vault to a cluster's Secrets. Values go from Vault to the cluster, nowhere else."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fleetbus.schemas.conditions import Condition
+from fleetbus.schemas.documents import Document, Duration, Placement, RelativePath
+from fleetbus.schemas.models import Received, Written
+
+CAPABILITY = "secrets"
+SECTION_VERSION = 1
+ASPECT = "secrets"
+FIELD_MANAGER = "fleetbus-secrets"
+BINDING_LABEL = "fleetbus.dev/secret-binding"
+VERSION_ANNOTATION = "fleetbus.dev/secret-version"
+
+VAULT_AUDIENCE = "vault"
+SHARED_PREFIX = "shared"
+GROUP_PREFIX = "fleetbus-"
+
+BOUND = "Bound"
+"""Vault lets the placed clusters read."""
+PLACED = "Placed"
+SYNCED = "Synced"
+
+REASON_BOUND = "Bound"
+REASON_GROUP_MISSING = "SharedSecretUnknown"
+REASON_VAULT_UNAVAILABLE = "VaultUnavailable"
+REASON_PLACED = "SecretPlaced"
+REASON_NO_CLUSTER = "NoClusterBound"
+REASON_SYNCED = "SecretSynced"
+REASON_PROGRESSING = "SecretPending"
+REASON_FORBIDDEN = "VaultForbidden"
+REASON_NOT_FOUND = "SecretNotFound"
+REASON_SEALED = "VaultSealed"
+REASON_KEY_MISSING = "SecretKeyMissing"
+REASON_NOT_OURS = "SecretNotOurs"
+REASON_NAMESPACE_MISSING = "NamespaceMissing"
+REASON_REFUSED = "SecretRefused"
+REASON_REVOKED = "SecretRevoked"
+REASON_DELETING = "BindingDeleting"
+
+EVENT_BOUND = "secret.bound"
+EVENT_SYNCED = "secret.synced"
+EVENT_ROTATED = "secret.rotated"
+EVENT_FAILED = "secret.failed"
+EVENT_REVOKED = "secret.revoked"
+EVENT_REMOVED = "secret.removed"
+EVENT_DELETED = "secret.deleted"
+
+
+class VaultPath(Written):
+    """Where the value is: a `path` below the cluster's own place, or the name of a `shared` secret."""
+
+    path: RelativePath = Field(
+        default="", description="Below secret/REALM/CLUSTER/, so that each cluster reads its own."
+    )
+    shared: str = Field(
+        default="",
+        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$",
+        description="Below secret/shared/; its owner has made the group with `fleetbus secret share`.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.path) == bool(self.shared):
+            raise ValueError("exactly one of path, shared must be given")
+        return self
+
+
+class SecretTarget(Written):
+    namespace: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
+    type: str = "Opaque"
+
+
+class SecretBindingSpec(Written):
+    vault: VaultPath
+    placement: Placement
+    target: SecretTarget
+    keys: dict[str, str] = Field(
+        default_factory=dict, description="Key in the Secret: key in Vault. Empty takes all as they are."
+    )
+    refresh: Duration = Field(default="30s", description="How often each agent asks Vault for a new version.")
+    revoked: bool = Field(default=False, description="Set by `fleetbus secret revoke`.")
+
+
+class SecretBinding(Document):
+    short_names: ClassVar[tuple[str, ...]] = ("sb",)
+    plural: ClassVar[str] = "secretbindings"
+
+    kind: Literal["SecretBinding"] = "SecretBinding"
+    spec: SecretBindingSpec
+
+
+class SecretEntry(Received):
+    """What one cluster is told about one binding: a reference, never a value."""
+
+    id: str
+    name: str
+    generation: int
+    path: str
+    """Below the KV mount: `<realm>/<cluster>/…` or `shared/…`."""
+    namespace: str
+    secret: str
+    type: str = "Opaque"
+    keys: dict[str, str] = Field(default_factory=dict)
+    refresh_s: float = 30.0
+    revoked: bool = False
+
+
+class SecretsSection(Received):
+    secrets: tuple[SecretEntry, ...] = ()
+
+
+class SecretState(Received):
+    """One binding in one cluster, signed by its agent: with `removed_at` it is the receipt of a revocation."""
+
+    id: str
+    name: str
+    generation: int = 0
+    version: int = 0
+    secret: str = ""
+    condition: Condition
+    synced_at: datetime | None = None
+    removed: bool = False
+    removed_at: datetime | None = None
+    confirmed_at: datetime | None = None
+    """When a read of the apiserver showed that it is gone."""
+
+
+class SecretsState(Received):
+    """Body of aspect `secrets`."""
+
+    secrets: tuple[SecretState, ...] = ()
+
+
+class SecretCluster(Received):
+    cluster: str
+    synced: str = "Unknown"
+    reason: str = ""
+    message: str = ""
+    version: int = 0
+    removed: bool = False
+    removed_at: datetime | None = None
+    confirmed_at: datetime | None = None
+
+
+class SecretBindingDetails(Received):
+    placed: tuple[str, ...] = ()
+    clusters: tuple[SecretCluster, ...] = ()
+    synced: int = 0
+    version: int = 0
+    withdrawn_at: datetime | None = None
+    """When Vault was told that no cluster may read it any more."""

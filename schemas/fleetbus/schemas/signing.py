@@ -1,0 +1,139 @@
+"""The envelope of everything that is signed: `fleetbus1 <key>.<signature>[,…]`, a newline, canonical JSON.
+
+The Ed25519 signature (RFC 8032) covers the version, the subject and the bytes, so that a message that is
+moved to another subject is refused. Keys are NATS nkeys: the key id is the whole public key.
+Bytes are verified before they are parsed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Collection
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from fleetbus.schemas.errors import MessageMalformed, MessageTooNew, SettingsInvalid, SignatureRefused
+
+VERSION = b"fleetbus1"
+_MAX_LINE_BYTES = 2048
+_PREFIX_USER = 20 << 3
+_PREFIX_SEED = 18 << 3
+
+Sign = Callable[[str, bytes], bytes]
+"""(subject, canonical bytes) → envelope."""
+
+
+def _crc16(content: bytes) -> int:
+    """CRC-16/XMODEM, as nkeys use it."""
+    return binascii.crc_hqx(content, 0)
+
+
+def _encode(raw: bytes) -> str:
+    full = raw + _crc16(raw).to_bytes(2, "little")
+    return base64.b32encode(full).decode().rstrip("=")
+
+
+def _decode(text: str) -> bytes:
+    try:
+        full = base64.b32decode(text + "=" * (-len(text) % 8))
+    except (binascii.Error, ValueError) as error:
+        raise SettingsInvalid("not an nkey: wrong characters") from error
+    if len(full) < 4 or _crc16(full[:-2]) != int.from_bytes(full[-2:], "little"):
+        raise SettingsInvalid("not an nkey: wrong length or checksum")
+    return full[:-2]
+
+
+def seed_of(signing_key: SigningKey) -> str:
+    """The nkey seed (`SU…`) of a user's key. Secret."""
+    raw = bytes([_PREFIX_SEED | _PREFIX_USER >> 5, (_PREFIX_USER & 31) << 3]) + bytes(signing_key)
+    return _encode(raw)
+
+
+def key_of_seed(seed: str) -> SigningKey:
+    """The key in an nkey seed `SU…`; SettingsInvalid for anything else, never quoting it."""
+    raw = _decode(seed.strip())
+    if len(raw) != 34 or raw[0] & 248 != _PREFIX_SEED:
+        raise SettingsInvalid("not an nkey seed")
+    return SigningKey(raw[2:])
+
+
+def public_key(signing_key: SigningKey) -> str:
+    """The public nkey `U…`: a user on the bus and a key id in an envelope."""
+    return _encode(bytes([_PREFIX_USER]) + bytes(signing_key.verify_key))
+
+
+def verify_key(nkey: str) -> VerifyKey:
+    raw = _decode(nkey)
+    if len(raw) != 33 or raw[0] != _PREFIX_USER:
+        raise SettingsInvalid("not a user's public nkey")
+    return VerifyKey(raw[1:])
+
+
+def _covered(subject: str, content: bytes) -> bytes:
+    return VERSION + b"\n" + subject.encode() + b"\n" + content
+
+
+def signer(*keys: SigningKey) -> Sign:
+    """The function that wraps canonical bytes for a subject in an envelope signed by all `keys`."""
+    named = [(public_key(key).encode(), key) for key in keys]
+
+    def sign(subject: str, content: bytes) -> bytes:
+        covered = _covered(subject, content)
+        marks = b",".join(
+            name + b"." + base64.urlsafe_b64encode(key.sign(covered).signature).rstrip(b"=")
+            for name, key in named
+        )
+        return VERSION + b" " + marks + b"\n" + content
+
+    return sign
+
+
+def _split(envelope: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
+    line, newline, content = envelope.partition(b"\n")
+    if not newline or len(line) > _MAX_LINE_BYTES:
+        raise MessageMalformed("no envelope: the first line is not `fleetbus1 <key>.<signature>`")
+    version, blank, marks = line.partition(b" ")
+    if version != VERSION:
+        if version.startswith(b"fleetbus"):
+            raise MessageTooNew(f"envelope version {version[:32].decode('ascii', 'backslashreplace')}")
+        raise MessageMalformed("no envelope: the first line is not `fleetbus1 <key>.<signature>`")
+    pairs: list[tuple[str, bytes]] = []
+    for mark in marks.split(b",") if blank else []:
+        name, dot, text = mark.partition(b".")
+        try:
+            pairs.append((name.decode("ascii"), base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))))
+        except (binascii.Error, ValueError) as error:
+            raise MessageMalformed("an envelope with a signature that is not base64") from error
+        if not dot:
+            raise MessageMalformed("an envelope with a key but no signature")
+    return pairs, content
+
+
+def verify(subject: str, envelope: bytes, keys: Collection[str], *, threshold: int = 1) -> bytes:
+    """The signed bytes, if at least `threshold` different keys of `keys` signed them for this subject.
+
+    Raises MessageMalformed, MessageTooNew, SignatureRefused.
+    """
+    pairs, content = _split(envelope)
+    covered = _covered(subject, content)
+    good: set[str] = set()
+    for name, signature in pairs:
+        if name in keys and name not in good:
+            try:
+                verify_key(name).verify(covered, signature)
+            except (BadSignatureError, ValueError, TypeError) as error:
+                raise SignatureRefused("the signature does not fit the bytes", where=subject) from error
+            good.add(name)
+    if len(good) < threshold:
+        raise SignatureRefused(
+            f"signed by {len(good)} of {threshold} keys that may sign it" if pairs else "it is not signed",
+            where=subject,
+        )
+    return content
+
+
+def unverified(envelope: bytes) -> bytes:
+    """The bytes of an envelope whose signature was checked before, such as our own stored ones."""
+    return _split(envelope)[1]

@@ -1,0 +1,100 @@
+"""What a cluster reports: one signed document an aspect, each with the transitions that no event shows yet."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from fleetbus.schemas.desired import CONTRACT
+from fleetbus.schemas.events import Outbox
+from fleetbus.schemas.models import Received
+
+
+class State(Received):
+    """One aspect of a cluster, signed by its agent. `body` is its capability's model.
+
+    `session` is the sequence of the session state under which it was written (0 in the session itself);
+    every write expects it, so that a second agent's late write is refused.
+    """
+
+    contract: int = CONTRACT
+    fleet: str
+    cluster: str
+    uid: str
+    aspect: str
+    session: int = 0
+    serial: int
+    at: datetime
+    body: dict[str, Any] = Field(default_factory=dict)
+    outbox: Outbox = Outbox()
+
+
+class Session(Received):
+    """Body of aspect `session`: which agent speaks for the cluster, and what it can read."""
+
+    holder: str
+    agent_version: str
+    started_at: datetime
+    contracts: tuple[int, ...] = (CONTRACT,)
+    sections: dict[str, int] = Field(default_factory=dict)
+    """Capability → highest section version that this agent understands."""
+
+
+class Capacity(Received):
+    cpu: str = "0"
+    memory_bytes: int = 0
+    pods: int = 0
+
+
+class Facts(Received):
+    """Body of aspect `facts`: what the agent found. Placement may ask for them; a missing one never matches."""
+
+    kubernetes_version: str
+    nodes: int = 0
+    capacity: Capacity = Capacity()
+    provider: str = ""
+    region: str = ""
+    api_groups: tuple[str, ...] = ()
+    issuer: str = ""
+    service_account_keys: tuple[dict[str, Any], ...] = ()
+    """The JWKs that sign the cluster's ServiceAccount tokens (RFC 7517), public."""
+    agent_version: str = ""
+    accepted: tuple[int, int] = (0, 0)
+    """(epoch, serial) of the head that the agent has accepted."""
+    accepted_set: str = ""
+    refused: str = ""
+    """One sentence on the last head, set or section that was refused; empty when the newest was accepted."""
+
+
+class Heartbeat(Received):
+    """Every 15 s; unsigned, only presence."""
+
+    session: int
+    at: datetime
+    server: str = ""
+
+
+class CommandResult(Received):
+    """Where one command stands. phase: Accepted, Running, Succeeded, Failed, Expired, Cancelled, Refused."""
+
+    id: str
+    driver: str
+    phase: str
+    message: str = ""
+    progress_percent: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    output: dict[str, Any] = Field(default_factory=dict)
+
+
+class Results(Received):
+    """Body of the journal that is published on `result`."""
+
+    commands: tuple[CommandResult, ...] = ()
+
+
+FINISHED = frozenset({"Succeeded", "Failed", "Expired", "Cancelled", "Refused"})
+RESULT_ASPECT = "result"
+"""The aspect name that stands in the State published on the `result` subject."""
