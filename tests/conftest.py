@@ -5,6 +5,8 @@ A server that does not start fails the test that asked for it; nothing is skippe
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import shutil
 import tempfile
@@ -35,12 +37,21 @@ def server_dir() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def log_dir(request: pytest.FixtureRequest) -> Path:
-    """Logs of this session's servers; those of the session before are gone."""
+def log_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Logs of this session's servers; those of the session before are gone, those of one beside it stay."""
+    root = request.config.rootpath / "build" / "test-logs"
+    root.mkdir(parents=True, exist_ok=True)
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    logs = request.config.rootpath / "build" / "test-logs" / worker
-    shutil.rmtree(logs, ignore_errors=True)
-    return logs
+    for number in itertools.count(1):
+        logs = root / (worker if number == 1 else f"{worker}-{number}")
+        with logs.with_suffix(".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(logs, ignore_errors=True)
+            yield logs
+            return
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -13,11 +13,12 @@ import orjson
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import KubeEvent, Resource
 from fleetbus.schemas.errors import ApplyRefused, FleetbusError, KubeConflict, KubeUnavailable, NotFound
-from simulation.kube_cluster import Change, Key, Object, SimulatedCluster, Stored, selector
-from simulation.kube_fields import applied, merged, updated
+from tests.simulation.kube_cluster import Change, Key, Object, SimulatedCluster, Stored, selector
+from tests.simulation.kube_fields import applied, merged, updated
 
 _Objects = list[dict[str, Any]]
 _Resources = list[Resource]
+_Events = list[KubeEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +175,28 @@ class SimulatedKube:
     ) -> AsyncIterator[KubeEvent]:
         watch = _Watch(self.cluster, resource, namespace, label_selector, metadata_only)
         position: int | None = None
+        not_served = 0
         while True:
+            events: _Events = []
             try:
                 await self._call()
                 if position is None:
                     position, events = watch.listed()
-                    for event in events:
-                        yield event
+                    not_served = 0
+            except NotFound:
+                not_served += 1
+                events = watch.emptied() if not_served == 2 else []
             except FleetbusError:
+                pass
+            for event in events:
+                yield event
+            if position is None or self.cluster.away:
                 await self._clock.sleep(self._clock.jitter(0.2))
                 continue
             await self.cluster.wait_beyond(position)
             if self.faults.late_s:
                 await self._clock.sleep(self._chance.random() * self.faults.late_s)
-            for change in [c for c in self.cluster.history if c.revision > position]:
+            for change in self.cluster.history[position:]:
                 if self._happens(self.faults.cuts) or self.cluster.away:
                     if self._happens(self.faults.expired):
                         position = None
@@ -233,26 +242,27 @@ class _Watch:
         self._metadata_only = metadata_only
         self._uids: dict[Key, str] = {}
 
-    def listed(self) -> tuple[int, list[KubeEvent]]:
+    def listed(self) -> tuple[int, _Events]:
         """Revision and events of a list: ADDED, DELETED for what vanished, SYNCED."""
         found = {
             key: stored.object
             for key, stored in sorted(self._cluster.objects(self._resource).items())
             if self._namespace in ("", key[0]) and self._matches(stored.object)
         }
-        events = []
+        events: _Events = []
         for key, shown in found.items():
             uid = shown["metadata"]["uid"]
             if self._uids.get(key, uid) != uid:
                 events.append(self._vanished(key))
             self._uids[key] = uid
             events.append(KubeEvent("ADDED", _shown(shown, self._metadata_only)))
-        for key in sorted(self._uids.keys() - found.keys()):
-            events.append(self._vanished(key))
-            del self._uids[key]
-        return self._cluster.revision, [*events, KubeEvent("SYNCED", {})]
+        return self._cluster.revision, events + self._gone(found.keys())
 
-    def seen(self, change: Change) -> list[KubeEvent]:
+    def emptied(self) -> _Events:
+        """The kind is served no more: nothing of it is left."""
+        return self._gone(())
+
+    def seen(self, change: Change) -> _Events:
         """What a change means to this watch; leaving the selector is a DELETED, entering it an ADDED."""
         kind, key = (self._resource.group, self._resource.plural), change.key
         if change.kind != kind or self._namespace not in ("", key[0]):
@@ -263,6 +273,13 @@ class _Watch:
             return [KubeEvent("DELETED", _shown(change.object, self._metadata_only))] if known else []
         self._uids[key] = change.object["metadata"]["uid"]
         return [KubeEvent("MODIFIED" if known else "ADDED", _shown(change.object, self._metadata_only))]
+
+    def _gone(self, left: Iterable[Key]) -> _Events:
+        gone = sorted(self._uids.keys() - set(left))
+        events = [self._vanished(key) for key in gone]
+        for key in gone:
+            del self._uids[key]
+        return [*events, KubeEvent("SYNCED", {})]
 
     def _vanished(self, key: Key) -> KubeEvent:
         metadata = {"name": key[1], "uid": self._uids[key]} | ({"namespace": key[0]} if key[0] else {})

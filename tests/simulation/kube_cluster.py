@@ -14,7 +14,7 @@ from typing import Any
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.errors import AlreadyExists, ApplyRefused, KubeConflict, NotFound
-from simulation.kube_fields import Owners, managed_fields
+from tests.simulation.kube_fields import Owners, managed_fields
 
 Object = dict[str, Any]
 Key = tuple[str, str]

@@ -25,7 +25,7 @@ _SERVERS_OWN = frozenset(
 def fields(value: dict[str, Any], at: Field = ()) -> Iterator[Field]:
     """The leaves of an object that somebody can own."""
     for key, inner in value.items():
-        if not at and key in ("apiVersion", "kind") or at == ("metadata",) and key in _SERVERS_OWN:
+        if (not at and key in ("apiVersion", "kind")) or (at == ("metadata",) and key in _SERVERS_OWN):
             continue
         if isinstance(inner, dict) and inner:
             yield from fields(inner, (*at, key))

@@ -134,8 +134,8 @@ class Connection(Client):
             except TimeoutError as cause:
                 raise BusUnavailable("the server does not take what is published", where=subject) from cause
 
-    def answer_at_once(self, subject: str) -> None:
-        """Publish nothing to `subject`, as flow control wants it, without waiting."""
+    def post(self, subject: str) -> None:
+        """An empty message, without waiting and without an answer; nothing when the connection has ended."""
         if not self.ended.is_set():
             self._write(publish_command(subject, "", b"", None))
 

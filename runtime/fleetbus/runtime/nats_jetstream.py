@@ -55,10 +55,11 @@ async def api(link: Link, verb: str, body: dict[str, Any], *, timeout_s: float =
     """One call such as `STREAM.INFO.STATE`. Raises NotFound for an unknown stream or consumer."""
     subject = f"{_API}.{verb}"
     delivery = await link.request(subject, orjson.dumps(body), timeout_s=timeout_s)
-    return _answer(delivery.data, subject)
+    return answered(delivery.data, subject)
 
 
-def _answer(data: bytes, where: str) -> dict[str, Any]:
+def answered(data: bytes, where: str) -> dict[str, Any]:
+    """An answer of JetStream's API. Raises what its `error` means, BusUnavailable when it is no answer."""
     try:
         said = orjson.loads(data)
     except orjson.JSONDecodeError as cause:
@@ -86,7 +87,7 @@ async def put(link: Link, put: Put) -> int:
     """Store one message; its sequence."""
     headers = put_headers(put)
     delivery = await link.request(put.subject, put.data, timeout_s=TIMEOUT_S, headers=headers or None)
-    return _sequence(_answer(delivery.data, put.subject), put.subject)
+    return _sequence(answered(delivery.data, put.subject), put.subject)
 
 
 async def put_batch(link: Link, puts: Sequence[Put], identifier: str) -> int:
@@ -104,7 +105,7 @@ async def put_batch(link: Link, puts: Sequence[Put], identifier: str) -> int:
             # Each message but the last is acknowledged by nothing at all, or refused.
             delivery = await answers.next(BATCH_TIMEOUT_S)
             if delivery.data:
-                return _sequence(_answer(delivery.data, where), where)
+                return _sequence(answered(delivery.data, where), where)
 
 
 def _sequence(acknowledged: dict[str, Any], where: str) -> int:
@@ -204,3 +205,13 @@ async def _collected(answers: Answers, where: str) -> tuple[list[Message], int]:
         if message is None:
             return page, whole_number(delivery.headers.get(_PENDING, ""))
         page.append(message)
+
+
+async def purge(link: Link, stream: str, subject: str) -> tuple[int, list[str], int]:
+    """Remove what stands on `subject` now: how many, which subjects, and up to which sequence."""
+    told = await api(link, f"STREAM.INFO.{stream}", {"subjects_filter": subject})
+    last = int(told["state"]["last_seq"])
+    names = sorted(told["state"].get("subjects") or {})
+    body = {"filter": subject, "seq": last + 1}
+    purged = await api(link, f"STREAM.PURGE.{stream}", body)
+    return int(purged.get("purged", 0)), names, last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from fleetbus.runtime.nats_client import Connection
@@ -46,6 +46,7 @@ class Link:
         self._inbox = inbox
         self._count = 0
         self._open: dict[str, Answers] = {}
+        self._watching_end: list[Callable[[], None]] = []
         connection.open_route(f"{inbox}.*", self._arrived)
         connection.on_refused_publish = self._refused
         connection.on_ended = self._ended
@@ -58,6 +59,15 @@ class Link:
         """A subject below the inbox's own prefix that only the caller's route will listen to."""
         self._count += 1
         return f"{self._inbox}.route.{self._count}"
+
+    def watch_end(self, call: Callable[[], None]) -> None:
+        """Have `call` called when the connection ends, or now when it has ended."""
+        self._watching_end.append(call)
+        if not self.alive:
+            call()
+
+    def unwatch_end(self, call: Callable[[], None]) -> None:
+        self._watching_end.remove(call)
 
     @contextmanager
     def question(self, subject: str) -> Iterator[Answers]:
@@ -92,5 +102,7 @@ class Link:
                 answers.arrive(NotPermitted("this credential may not publish there", where=subject))
 
     def _ended(self) -> None:
+        for call in self._watching_end:
+            call()
         for answers in self._open.values():
             answers.arrive(BusUnavailable(f"the connection ended: {self.connection.reason}"))

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from fleetbus.schemas import errors
-from fleetbus.schemas.capabilities.commands import CommandOrder
+from fleetbus.schemas.capabilities.bundles import Exclusion
+from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
 from fleetbus.schemas.models import Received, Written
 
 SERVICE_NAME = "fleetbus-controller"
@@ -175,3 +176,87 @@ class RemoveRequest(Written):
 
     name: str
     reason: str = ""
+
+
+class Described(Received):
+    """Answer to `describe`: the document with its status, what is known only now, its last CloudEvents."""
+
+    document: dict[str, Any]
+    live: dict[str, Any] = Field(default_factory=dict)
+    events: tuple[dict[str, Any], ...] = ()
+    """Oldest first, at most ten."""
+
+
+class Clause(Received):
+    """One clause of a placement, as it holds for one cluster. `clause`: selector, facts, clusters, exclude."""
+
+    clause: str
+    holds: bool
+    message: str = ""
+
+
+class Explained(Received):
+    """Answer to `explain`: who is placed and why everyone else is not; `clauses` when a cluster was named."""
+
+    kind: str = "Bundle"
+    name: str
+    generation: int = 0
+    clusters: int = 0
+    """How many there are in the fleet."""
+    placed: tuple[str, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
+    clauses: tuple[Clause, ...] = ()
+
+
+class Accepted(Received):
+    """Answer to `delete`, `release`, `sync`, `revoke` and `remove`: written; `message` says what follows."""
+
+    kind: str
+    name: str
+    message: str = ""
+    generation: int = 0
+
+
+class CommandsResult(Received):
+    """Answer to `command`: the rows that the action was about, newest first."""
+
+    commands: tuple[CommandRow, ...] = ()
+
+
+class Tally(Received):
+    """How many documents of a kind there are, and how many of them are Ready."""
+
+    kind: str
+    count: int = 0
+    ready: int = 0
+
+
+class Problem(Received):
+    """Something that is wrong or waits for a person. `object` such as `bundle/ingress`."""
+
+    object: str
+    status: str = "False"
+    reason: str
+    message: str = ""
+    since: str = ""
+
+
+class Overview(Received):
+    """Answer to `overview`: the fleet in a few numbers; also what `doctor` knows of the controller."""
+
+    fleet: str
+    controller: str = ""
+    """Its version."""
+    epoch: int = 0
+    term: int = 0
+    """The term under which it writes; 0 while it does not lead."""
+    tallies: tuple[Tally, ...] = ()
+    away: tuple[str, ...] = ()
+    """Clusters that are not connected."""
+    problems: tuple[Problem, ...] = ()
+    held: tuple[Problem, ...] = ()
+    """Prunes and placements that wait for `fleetbus release`."""
+    commands_open: int = 0
+    streams: dict[str, int] = Field(default_factory=dict)
+    """Stream -> number of messages; one that is missing has -1."""
+    oldest_event_at: str = ""

@@ -305,3 +305,16 @@ def _cluster(rest: list[str] | None) -> ClusterId | None:
     if rest is None or not _LABEL.fullmatch(rest[0]) or not _LABEL.fullmatch(rest[1]) or rest[1] in _RESERVED:
         return None
     return ClusterId(rest[0], rest[1])
+
+
+def matches(pattern: str, subject: str) -> bool:
+    """Whether `subject` is one that a subscription to `pattern` (with `*` and `>`) receives."""
+    wanted, tokens = pattern.split("."), subject.split(".")
+    if wanted[-1] == ">":
+        wanted = wanted[:-1]
+        tokens, rest = tokens[: len(wanted)], tokens[len(wanted) :]
+        if not rest:
+            return False
+    return len(wanted) == len(tokens) and all(
+        want in ("*", token) for want, token in zip(wanted, tokens, strict=True)
+    )

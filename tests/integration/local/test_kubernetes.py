@@ -110,6 +110,20 @@ async def test_renewing_replaces_both_tokens(
     assert [_claims(one)["jti"] for one in before] != [_claims(one)["jti"] for one in after]
 
 
+async def test_tokens_are_renewed_without_being_asked(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleetbus.local.identity._RENEW_AT", 0.0)
+    folder = AgentFolder(control_plane, tmp_path / "agent", namespace=namespace, account="default")
+    async with folder:
+        first = _claims((folder.dir / "token").read_text())["jti"]
+
+        async def is_renewed() -> bool:
+            return bool(_claims((folder.dir / "token").read_text())["jti"] != first)
+
+        assert await wait_until(is_renewed, SystemClock(), timeout_s=20)
+
+
 async def test_an_agent_without_its_account_is_told_so(
     control_plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:

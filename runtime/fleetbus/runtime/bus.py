@@ -1,0 +1,265 @@
+"""The Bus port on NATS: one connection at a time, supervised, and everything that outlives a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from fleetbus.runtime import nats_jetstream as jetstream
+from fleetbus.runtime import nats_service
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.nats_client import Connection
+from fleetbus.runtime.nats_follow import Follower
+from fleetbus.runtime.nats_link import Link
+from fleetbus.runtime.nats_subscription import LiveSubscription, live_message
+from fleetbus.runtime.ports import CaughtUp, Message, Put, Subscription
+from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotPermitted, SettingsInvalid
+from fleetbus.schemas.signing import key_of_seed
+
+_CONNECTED_TIMEOUT_S = 10.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+_STEADY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class BusSettings:
+    """Where the bus is and who connects. Without `ca_file` and `ca_pem` the machine's authorities count.
+
+    `inbox_prefix` is the one that this credential may subscribe to.
+    """
+
+    servers: tuple[str, ...]
+    nkey_seed: str = field(repr=False)
+    inbox_prefix: str
+    name: str
+    ca_file: str = ""
+    ca_pem: str = ""
+
+    def trust(self) -> ssl.SSLContext:
+        """TLS that verifies the server. Raises SettingsInvalid when the authority cannot be read."""
+        try:
+            pem = self.ca_pem or (Path(self.ca_file).read_text() if self.ca_file else None)
+            context = ssl.create_default_context(cadata=pem)
+        except (OSError, ssl.SSLError, ValueError) as cause:
+            raise SettingsInvalid(
+                "the bus's authority is no readable PEM file", where=self.ca_file
+            ) from cause
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        return context
+
+
+class NatsBus:
+    """The Bus on NATS for the length of a context. Entering does not wait for a connection.
+
+    A connection that ends is followed by another: the first attempt at once, later ones with growing, jittered
+    pauses of at most five seconds, through `servers` in turn. Subscriptions, services and followers go on.
+    """
+
+    def __init__(
+        self, settings: BusSettings, clock: Clock, log: structlog.typing.FilteringBoundLogger | None = None
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._log = log or structlog.get_logger("bus")
+        self._link: Link | None = None
+        self._count = 0
+        self._closed = False
+        self._changed = asyncio.Event()
+        self._live: list[LiveSubscription] = []
+        self._followers: list[Follower] = []
+        self._supervisor: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if not self._settings.servers:
+            raise SettingsInvalid("no server of the bus is named")
+        self._key = key_of_seed(self._settings.nkey_seed)
+        self._trust = await asyncio.to_thread(self._settings.trust)
+        self._supervisor = asyncio.create_task(self._supervise(), name="bus")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.wait([self._supervisor])
+        for live in self._live:
+            live.end()
+        self._announce()
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None and self._link.alive
+
+    @property
+    def connection(self) -> int:
+        return self._count
+
+    async def wait_connected(self) -> None:
+        await self._wait_link()
+
+    async def connection_changed(self, seen: int) -> int:
+        while self._count == seen or not self.connected:
+            await self._next_change()
+        return self._count
+
+    async def reconnect(self) -> None:
+        """Leaves at once; `connection_changed` tells when the next connection stands."""
+        if self._link is not None:
+            await self._link.connection.close()
+
+    async def publish(
+        self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
+        await self._here().connection.send(subject, data, reply=reply, headers=headers)
+
+    async def request(
+        self, subject: str, data: bytes, *, timeout_s: float = 5.0, headers: Mapping[str, str] | None = None
+    ) -> Message:
+        return live_message(await self._here().request(subject, data, timeout_s=timeout_s, headers=headers))
+
+    @asynccontextmanager
+    async def subscribe(
+        self, subject: str, *, queue: str = "", capacity: int = 4096
+    ) -> AsyncIterator[Subscription]:
+        live = LiveSubscription(subject, queue, capacity)
+        self._live.append(live)
+        try:
+            await self._register(live)
+            yield live
+        finally:
+            self._live.remove(live)
+            live.end()
+            if live.dropped:
+                self._log.warning("messages dropped", subject=subject, dropped=live.dropped)
+
+    async def serve(
+        self,
+        name: str,
+        version: str,
+        description: str,
+        endpoints: Mapping[str, str],
+        answer: Callable[[str, Message], Awaitable[bytes]],
+    ) -> None:
+        await nats_service.serve(self, self._clock, name, version, description, endpoints, answer)
+
+    async def put(self, put: Put) -> int:
+        return await jetstream.put(self._here(), put)
+
+    async def put_batch(self, puts: Sequence[Put]) -> int:
+        return await jetstream.put_batch(self._here(), puts, self._clock.identifier())
+
+    async def get_last(self, stream: str, subject: str) -> Message | None:
+        return await jetstream.get_last(self._here(), stream, subject)
+
+    async def get_many(
+        self, stream: str, subject: str, *, after: int = 0, since: datetime | None = None, limit: int = 1000
+    ) -> list[Message]:
+        return await jetstream.get_many(self._here(), stream, subject, after=after, since=since, limit=limit)
+
+    async def get_at(self, stream: str, sequence: int) -> Message | None:
+        return await jetstream.get_at(self._here(), stream, sequence)
+
+    async def follow(self, stream: str, subject: str) -> AsyncGenerator[Message | CaughtUp, None]:
+        follower = Follower(stream, subject, self._wait_link, self._clock)
+        self._followers.append(follower)
+        try:
+            async with aclosing(follower.items()) as items:
+                async for item in items:
+                    yield item
+        finally:
+            self._followers.remove(follower)
+
+    async def purge(self, stream: str, subject: str) -> int:
+        count, removed, sequence = await jetstream.purge(self._here(), stream, subject)
+        for follower in self._followers:
+            if follower.stream == stream:
+                for one in removed:
+                    follower.removed(one, sequence)
+        return count
+
+    def _here(self) -> Link:
+        if self._link is None or not self._link.alive:
+            raise BusUnavailable("there is no connection to the bus")
+        return self._link
+
+    async def _wait_link(self) -> Link:
+        while self._link is None or not self._link.alive:
+            await self._next_change()
+        return self._link
+
+    async def _next_change(self) -> None:
+        if self._closed:
+            raise BusUnavailable("the bus was closed")
+        await self._changed.wait()
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _register(self, live: LiveSubscription) -> None:
+        """Until the server knows the subscription. Raises BusUnavailable, NotPermitted."""
+        try:
+            async with asyncio.timeout(_CONNECTED_TIMEOUT_S):
+                while True:
+                    link = await self._wait_link()
+                    try:
+                        live.attach(link.connection)
+                        await link.connection.barrier()
+                        break
+                    except BusUnavailable:
+                        if link.alive:
+                            raise
+        except TimeoutError as cause:
+            raise BusUnavailable("there is no connection to the bus", where=live.subject) from cause
+        if live.subject in link.connection.refused_subscriptions:
+            raise NotPermitted("this credential may not subscribe there", where=live.subject)
+
+    async def _supervise(self) -> None:
+        failures = 0
+        for server in itertools.cycle(self._settings.servers):
+            lived_s = await self._live_once(server, quiet=failures > 0)
+            failures = 0 if lived_s >= _STEADY_S else failures + 1
+            if failures:
+                pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(failures - 1, 10))
+                await self._clock.sleep(self._clock.jitter(pause_s))
+
+    async def _live_once(self, server: str, *, quiet: bool) -> float:
+        """One connection from its first byte to its end; for how long it was in use."""
+        connection = Connection(alternatives=len(self._settings.servers) > 1)
+        try:
+            await connection.open(server, key=self._key, trust=self._trust, name=self._settings.name)
+            link = Link(connection, f"{self._settings.inbox_prefix}.{self._clock.identifier()}")
+            for live in self._live:
+                live.attach(connection)
+            await connection.barrier()
+            began = self._clock.monotonic_s()
+            self._link, self._count = link, self._count + 1
+            self._announce()
+            self._log.info("connected", server=server, connection=self._count)
+            await connection.ended.wait()
+            self._log.warning("disconnected", server=server, reason=connection.reason)
+            return self._clock.monotonic_s() - began
+        except FleetbusError as error:
+            if not quiet:
+                self._log.warning("not connected", server=server, reason=error.message)
+            return 0.0
+        except Exception as error:  # The edge of the loop: a supervisor that ends would leave a dead bus.
+            self._log.error("connection failed", server=server, error=type(error).__name__)
+            return 0.0
+        finally:
+            self._link = None
+            self._announce()
+            await connection.close()

@@ -1,0 +1,82 @@
+"""Answers of the Kubernetes API as errors: which can be tried again, what they say, and what they never say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from fleetbus.runtime.kube_errors import MAX_MESSAGE, cleaned, error_of
+from fleetbus.schemas.errors import (
+    AlreadyExists,
+    ApplyRefused,
+    FleetbusError,
+    KubeConflict,
+    KubeUnavailable,
+    NotFound,
+)
+
+
+def status(reason: str = "", message: str = "", causes: list[dict[str, Any]] | None = None) -> bytes:
+    return orjson.dumps(
+        {"kind": "Status", "reason": reason, "message": message, "details": {"causes": causes or []}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message", "expected"),
+    [
+        (400, "BadRequest", "m", ApplyRefused),
+        (401, "Unauthorized", "m", KubeUnavailable),
+        (403, "Forbidden", "m", ApplyRefused),
+        (404, "NotFound", "m", NotFound),
+        (405, "MethodNotAllowed", "m", ApplyRefused),
+        (409, "AlreadyExists", "m", AlreadyExists),
+        (409, "Conflict", "m", KubeConflict),
+        (410, "Expired", "m", KubeUnavailable),
+        (413, "RequestEntityTooLarge", "m", ApplyRefused),
+        (422, "Invalid", "m", ApplyRefused),
+        (429, "TooManyRequests", "m", KubeUnavailable),
+        (500, "InternalError", "m", KubeUnavailable),
+        (500, "", "failed to create typed patch object (n/a; /v1, Kind=ConfigMap): .data.a", ApplyRefused),
+        (503, "ServiceUnavailable", "m", KubeUnavailable),
+        (504, "Timeout", "m", KubeUnavailable),
+    ],
+)
+def test_each_status_is_an_error(code: int, reason: str, message: str, expected: type[FleetbusError]) -> None:
+    error = error_of(code, status(reason, message), where="ConfigMap n/a")
+    assert type(error) is expected
+    assert error.where == "ConfigMap n/a"
+    assert code == 401 or error.message == message
+    assert not isinstance(error, ApplyRefused) or error.status == code
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>oops</html>", b"[1]", b'"x"', b"\xff\xfe"])
+def test_a_body_that_is_no_status_is_not_shown(body: bytes) -> None:
+    assert error_of(502, body).message == "refused (502)"
+
+
+def test_a_conflict_names_fields_and_managers_and_no_value() -> None:
+    causes = [
+        {"reason": "FieldManagerConflict", "message": 'conflict with "kubectl" using v1', "field": ".data.a"},
+        {
+            "reason": "FieldManagerConflict",
+            "message": 'conflict with "hpa" with subresource',
+            "field": ".spec.b",
+        },
+        {"reason": "Other", "message": "x", "field": ".c"},
+    ]
+    error = error_of(409, status("Conflict", "long", causes))
+    assert error.message == "other managers own .data.a (kubectl), .spec.b (hpa)"
+
+
+def test_of_a_secret_only_the_reason_is_kept() -> None:
+    error = error_of(422, status("Invalid", 'data: Invalid value: "canary"'), where="Secret n/a", secret=True)
+    assert error.sentence() == "Secret n/a: Invalid (422)"
+
+
+def test_text_is_one_short_printable_line() -> None:
+    assert cleaned("a\n\tb \x1b[31mred\x1b[0m \u202egnp.exe \u2028z") == "a b [31mred [0m gnp.exe z"
+    assert len(cleaned("é" * 1000)) == MAX_MESSAGE
+    assert cleaned("é" * 1000).endswith("…")
