@@ -8,7 +8,6 @@ of that width.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -118,10 +117,14 @@ class Output:
 
     def json(self, value: Any) -> None:
         """Indented JSON, a document at a time."""
+        import json
+
         self._raw(escape_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
     def json_line(self, value: Any) -> None:
         """JSON in one line."""
+        import json
+
         self._raw(escape_json(json.dumps(value, ensure_ascii=False, separators=(",", ":"))) + "\n")
 
     def yaml(self, value: Any) -> None:

@@ -132,3 +132,7 @@ class Capability:
     affected: Callable[[Change, View], Iterable[Key]]
     section: Callable[[ClusterView, View, datetime], Section | None] | None = None
     retired: Callable[[ClusterView, View, datetime], Sequence[Retired]] | None = None
+    explain: Callable[[Stored, View, str], Mapping[str, Any]] | None = None
+    """Why each cluster is in or out (`api.ExplainResult` as JSON); with a cluster's name, why that one is."""
+    release: Callable[[Stored, Status | None, int], Mapping[str, int]] | None = None
+    """What goes into `released_prune` for the count that was typed; DocumentInvalid when it is not what is held."""

@@ -6,6 +6,7 @@ What differs from nats-py 2.16 (its source was read for each):
 - PING is written in order with everything else, so `barrier` proves that the server has read all before it.
 - Backpressure honours cancellation, and a PONG that nobody waits for any more does not end the reader.
 - The server must speak TLS with a certificate of our authority, even when its greeting does not ask for it.
+- TLS reads with backpressure.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import ParseResult
 
 from nacl.signing import SigningKey
 from nats import errors
@@ -42,6 +44,30 @@ _FLUSH_TIMEOUT_S = 10.0
 _READ_BYTES = 128 * 1024
 _PING = b"PING\r\n"
 _REFUSED = re.compile(r'permissions violation for (publish|subscription) to "(.*?)"', re.IGNORECASE)
+
+
+class _TlsTransport(TcpTransport):
+    """TLS whose reader pauses the socket when it is behind; nats-py's own buffers without a limit."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    async def connect_tls(
+        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
+    ) -> None:
+        assert self._io_writer is not None
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_READ_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        host = uri if isinstance(uri, str) else uri.hostname
+        async with asyncio.timeout(connect_timeout):
+            transport = await loop.start_tls(
+                self._io_writer.transport, protocol, ssl_context, server_hostname=host
+            )
+        assert transport is not None
+        protocol.connection_made(transport)
+        self._io_reader = reader
+        self._io_writer = asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 class Connection(Client):
@@ -201,7 +227,8 @@ class Connection(Client):
 
     async def _select_next_server(self) -> None:
         server: Srv = self._server_pool[0]
-        await self._connect_to_server(server)
+        self._transport = _TlsTransport()
+        await self._transport.connect(server.uri, _READ_BYTES, CONNECT_TIMEOUT_S)
         self._current_server = server
 
     def _connect_command(self) -> bytes:

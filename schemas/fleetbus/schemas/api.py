@@ -136,6 +136,46 @@ class ExplainRequest(Written):
     kind: str = "Bundle"
 
 
+class ExplainStep(Received):
+    """A rule of a placement: what stands in it, and who fell out there."""
+
+    clause: str
+    """`selector`, `facts`, `clusters`, `exclude`, `leaving`."""
+    rule: str
+    count: int
+    clusters: tuple[str, ...] = ()
+    """At most 20 names."""
+    message: str = ""
+    """What stood there instead, such as `18 have env=lab`."""
+
+
+class ExplainCheck(Received):
+    """A rule of a placement, asked of one cluster."""
+
+    clause: str
+    rule: str
+    holds: bool
+    message: str = ""
+
+
+class ExplainResult(Received):
+    """Placement of a document as a funnel; with `cluster`, every rule asked of that one."""
+
+    kind: str
+    name: str
+    generation: int
+    total: int
+    steps: tuple[ExplainStep, ...] = ()
+    placed: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    """Placed only because their loss is held."""
+    message: str = ""
+    cluster: str = ""
+    checks: tuple[ExplainCheck, ...] = ()
+    is_placed: bool = False
+    remedy: str = ""
+
+
 class DeleteRequest(Written):
     kind: str
     name: str

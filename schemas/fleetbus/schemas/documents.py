@@ -148,7 +148,10 @@ class Stored(Received):
     spec: dict[str, Any]
     deleting: Tombstone | None = None
     released_prune: dict[str, int] = Field(default_factory=dict)
-    """Held prunes that an operator has let go, by artifact digest or `retired`: the count that he typed."""
+    """Held prunes that an operator has let go, by what is held: the count that he typed.
+
+    The keys are the capability's (an artifact's digest, or the beginning of a hold): `Capability.release`.
+    """
 
     @property
     def key(self) -> tuple[str, str]:

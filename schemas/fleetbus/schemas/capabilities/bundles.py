@@ -38,6 +38,7 @@ REASON_PROGRESSING = "Progressing"
 REASON_HEALTHY = "Healthy"
 REASON_CLUSTERS_AWAY = "ClustersAway"
 REASON_DELETING = "Deleting"
+REASON_DELETED = "BundleDeleted"
 
 # reasons of one bundle in one cluster
 REASON_PRUNE_HELD = "PruneHeld"
@@ -79,6 +80,8 @@ ORDER_ANNOTATION = "fleetbus.dev/order"
 ARGO_WAVE_ANNOTATION = "argocd.argoproj.io/sync-wave"
 
 MAX_FAILING_OBJECTS = 16
+MAX_LISTED = 256
+"""Clusters that a status lists one by one, so that it fits into a message."""
 MAX_MESSAGE_BYTES = 256
 
 Adopt = Literal["Never", "IfUnowned", "Always"]
@@ -223,7 +226,19 @@ class BundleDetails(Received):
     held_clusters: tuple[str, ...] = ()
     """Clusters that placement would lose and that are held, with the objects they have."""
     clusters: tuple[ClusterSummary, ...] = ()
+    """Those that are not ready first; at most MAX_LISTED."""
     ready: int = 0
     updated: int = 0
     drifted: int = 0
     held_prunes: int = 0
+    """The most objects that one cluster holds back from pruning: the count to type."""
+    artifact_revision: str = ""
+    """The revision at which `artifact` came to be; later ones rendered to the same."""
+    emptied_at: datetime | None = None
+    """Since when nothing is left in the source of a bundle that had objects."""
+    shrunk_at: datetime | None = None
+    """Since when a loss of clusters is held."""
+    held_objects: int = 0
+    """Objects on the held clusters: the count to type."""
+    retiring: tuple[str, ...] = ()
+    """Clusters that had the bundle, are not to have it any more, and whose receipt is not in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -77,3 +78,4 @@ class ClusterDetails(Received):
     accepted_serial: int = 0
     published_serial: int = 0
     registered: bool = False
+    agent_started_at: datetime | None = None

@@ -19,6 +19,7 @@ REASON_UNREACHABLE = "SourceUnreachable"
 REASON_REVISION_NOT_FOUND = "RevisionNotFound"
 REASON_INVALID = "SourceInvalid"
 REASON_PROGRESSING = "FetchPending"
+REASON_DELETED = "SourceDeleted"
 
 EVENT_FETCHED = "source.fetched"
 EVENT_FAILED = "source.failed"

@@ -1,0 +1,26 @@
+"""The bus server's time, by which controllers agree: its last known timestamp, carried on by our steady clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from fleetbus.runtime.clock import Clock
+
+
+class ServerTime:
+    """Never goes back. Before the server was heard it is this machine's own time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heard: tuple[datetime, float] | None = None
+
+    def heard(self, at: datetime | None) -> None:
+        """A timestamp that the server gave to something; older ones change nothing."""
+        if at is not None and (self._heard is None or at > self.now()):
+            self._heard = (at, self._clock.monotonic_s())
+
+    def now(self) -> datetime:
+        if self._heard is None:
+            return self._clock.now()
+        at, then_s = self._heard
+        return at + timedelta(seconds=self._clock.monotonic_s() - then_s)
