@@ -17,7 +17,7 @@ from fleetbus.runtime.certificates import issue_server, make_authority
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_streams import ensure_streams
 from fleetbus.schemas import streams, subjects
-from fleetbus.schemas.signing import public_key, seed_of
+from fleetbus.schemas.signing import key_of_seed, public_key, seed_of
 from fleetbus.schemas.subjects import ClusterId
 
 CLUSTERS = ("c1", "c2")
@@ -34,6 +34,9 @@ class FleetServer:
 
     def settings(self, who: str) -> BusSettings:
         return BusSettings((self.server.url,), self.seeds[who], self.inboxes[who], who, ca_pem=self.ca_pem)
+
+    def public_key(self, who: str) -> str:
+        return public_key(key_of_seed(self.seeds[who]))
 
     @asynccontextmanager
     async def bus(self, who: str) -> AsyncIterator[NatsBus]:

@@ -190,7 +190,11 @@ class SimulatedBus:
     async def subscribe(
         self, subject: str, *, queue: str = "", capacity: int = 4096
     ) -> AsyncIterator[Subscription]:
-        await self.wait_connected()
+        try:
+            async with asyncio.timeout(10):
+                await self.wait_connected()
+        except TimeoutError as cause:
+            raise BusUnavailable("there is no connection to the bus", where=subject) from cause
         allowed = self._permissions and any(
             subjects.matches(one, subject) for one in self._permissions.subscribe
         )
@@ -225,8 +229,9 @@ class SimulatedBus:
     async def put_batch(self, puts: Sequence[Put]) -> int:
         if not 0 < len(puts) <= 1000:
             raise MessageMalformed(f"a batch holds 1 to 1000 messages, not {len(puts)}")
+        await self._call()
         for put in puts:
-            await self._call(put.subject)
+            self._permit(put.subject)
         stream = owner(self._server.streams.values(), puts[0].subject)
         await self._writable(puts[0].subject)
         stream.check_batch(puts, self._server.clock.now())
@@ -258,7 +263,7 @@ class SimulatedBus:
         return next((message for message in found if message.sequence == sequence), None)
 
     async def follow(self, stream: str, subject: str) -> AsyncGenerator[Message | CaughtUp, None]:
-        self._controller_only(f"$JS.API.CONSUMER.CREATE.{stream}")
+        self._controller_only(subjects.jetstream_api(f"CONSUMER.CREATE.{stream}"))
         follower = StreamReader(stream, subject)
         await self.wait_connected()
         follower.begin(self._stream(stream), self._server.clock.now())
@@ -270,7 +275,7 @@ class SimulatedBus:
             self._followers.remove(follower)
 
     async def purge(self, stream: str, subject: str) -> int:
-        self._controller_only(f"$JS.API.STREAM.PURGE.{stream}")
+        self._controller_only(subjects.jetstream_api(f"STREAM.PURGE.{stream}"))
         await self._call()
         purged = self._stream(stream).purge(subject, self._server.clock.now())
         for name in sorted({message.subject for message in purged}):

@@ -9,7 +9,6 @@ from datetime import datetime
 
 from fleetbus.runtime.nats_follow import REMOVED
 from fleetbus.runtime.ports import CAUGHT_UP, CaughtUp, Message
-from fleetbus.schemas import subjects
 from tests.simulation.bus_streams import SimulatedStream
 
 

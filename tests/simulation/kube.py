@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -172,7 +172,7 @@ class SimulatedKube:
         namespace: str = "",
         label_selector: str = "",
         metadata_only: bool = True,
-    ) -> AsyncIterator[KubeEvent]:
+    ) -> AsyncGenerator[KubeEvent, None]:
         watch = _Watch(self.cluster, resource, namespace, label_selector, metadata_only)
         position: int | None = None
         not_served = 0

@@ -22,15 +22,17 @@ def print_error(error: FleetbusError, output: Output) -> None:
 
 def print_unexpected(error: BaseException, output: Output) -> None:
     """One sentence, an id and the file that holds the traceback."""
-    import secrets
+    from fleetbus.runtime.clock import SystemClock
 
-    identifier = secrets.token_hex(4)
+    identifier = SystemClock().identifier()
     file = _keep(identifier, error)
     output.say(
         Cell("error[FB0001]", "bad"),
         f": the command failed in a way that nobody foresaw ({type(error).__name__}); id {identifier}",
     )
-    output.say(Cell("   = ", "number"), "note: ", f"details are in {file}" if file else "no details were kept")
+    output.say(
+        Cell("   = ", "number"), "note: ", f"details are in {file}" if file else "no details were kept"
+    )
 
 
 def single(error: BaseException) -> FleetbusError | None:

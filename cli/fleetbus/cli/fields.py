@@ -98,10 +98,7 @@ def _values(inner: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _item(schema: Mapping[str, Any], inner: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What a list or a map holds."""
-    if inner.get("type") == "array":
-        item = inner.get("items")
-    else:
-        item = inner.get("additionalProperties")
+    item = inner.get("items" if inner.get("type") == "array" else "additionalProperties")
     return _resolved(schema, item) if isinstance(item, Mapping) else None
 
 

@@ -131,8 +131,8 @@ def _wrong(
             message = f"{field} in {owner}: {text}"
         else:
             said, _, help_ = text.partition("; ")
-            message = said if "`" in said else f"{shown} is not a value of {field}: {said}"
-            message += f", in {field} of {owner}" if "`" in said else f", in {owner}"
+            message = said if said.startswith("`") else f"{shown} is not a value of {field}: {said}"
+            message += f", in {field} of {owner}" if said.startswith("`") else f", in {owner}"
     elif found and found.values:
         help_ = f"one of {', '.join(f'`{value}`' for value in found.values)}"
     elif one["type"] == "string_pattern_mismatch":

@@ -142,6 +142,10 @@ class Output:
         else:
             self.yaml(value)
 
+    def verbatim(self, text: str) -> None:
+        """Text of our own that stands in more than one line; never anything that came off the bus."""
+        self._raw(text)
+
     def flush(self) -> None:
         self._out.flush()
         self._err.flush()

@@ -15,9 +15,7 @@ UNKNOWN = "<unknown>"
 
 # C0 and DEL, C1, Arabic letter mark, left-to-right and right-to-left marks, line and paragraph separators,
 # bidirectional embeddings, overrides and isolates, the byte order mark, and lone surrogates.
-_DANGEROUS = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
+_DANGEROUS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def clean(text: str) -> str:

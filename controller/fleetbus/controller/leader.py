@@ -53,10 +53,6 @@ class Term:
     began_at: datetime | None
 
 
-class LeadershipLost(Transient):
-    """Somebody else has the lease, or it ran out."""
-
-
 class Leader:
     """Waits for the lease, works under it, gives it back. `gone(holder)`: that holder is surely no more."""
 
@@ -84,7 +80,7 @@ class Leader:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._keep())
-                    tasks.create_task(_ended(work, term))
+                    tasks.create_task(_under(work, term))
             except* Transient as errors:
                 _log.warning(
                     "no longer leading",
@@ -155,7 +151,7 @@ class Leader:
             except BusUnavailable:
                 pass
             if not self.holds():
-                raise LeadershipLost("the lease ran out before it could be renewed")
+                raise BusUnavailable("the lease ran out before it could be renewed", where=subjects.LEASE)
 
     async def _adopt(self) -> None:
         """A renewal that was stored although its answer was lost moves the sequence; it is still ours."""
@@ -165,7 +161,7 @@ class Leader:
             return
         if last is None or LeaseRecord.from_bytes(last.data).claim != self._claim:
             self._until_s = float("-inf")
-            raise LeadershipLost("another controller has the lease")
+            raise SequenceConflict("another controller has the lease", where=subjects.LEASE)
         self._sequence = last.sequence
 
     async def _release(self) -> None:
@@ -180,9 +176,8 @@ class Leader:
             _log.info("the lease was not released and will run out", after_s=LEASE_S)
 
 
-async def _ended(work: Callable[[Term], Awaitable[None]], term: Term) -> None:
+async def _under(work: Callable[[Term], Awaitable[None]], term: Term) -> None:
     await work(term)
-    raise LeadershipLost("the work under this term ended")
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -135,4 +135,4 @@ class Capability:
     explain: Callable[[Stored, View, str], Mapping[str, Any]] | None = None
     """Why each cluster is in or out (`api.ExplainResult` as JSON); with a cluster's name, why that one is."""
     release: Callable[[Stored, Status | None, int], Mapping[str, int]] | None = None
-    """What goes into `released_prune` for the count that was typed; DocumentInvalid when it is not what is held."""
+    """What `released_prune` is to be once this count was typed; DocumentInvalid when it is not what is held."""

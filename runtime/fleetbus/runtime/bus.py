@@ -30,6 +30,7 @@ _CONNECTED_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _STEADY_S = 5.0
+_MOST_NOTED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class NatsBus:
         self._changed = asyncio.Event()
         self._live: list[LiveSubscription] = []
         self._followers: list[Follower] = []
+        self._refused: set[str] = set()
         self._supervisor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -227,6 +229,12 @@ class NatsBus:
         if live.subject in link.connection.refused_subscriptions:
             raise NotPermitted("this credential may not subscribe there", where=live.subject)
 
+    def _note_refused(self, subject: str) -> None:
+        """A plain publish that was refused raises nothing: tell it once a subject."""
+        if subject not in self._refused and len(self._refused) < _MOST_NOTED:
+            self._refused.add(subject)
+            self._log.warning("publish refused", subject=subject)
+
     async def _supervise(self) -> None:
         failures = 0
         for server in itertools.cycle(self._settings.servers):
@@ -241,7 +249,8 @@ class NatsBus:
         connection = Connection(alternatives=len(self._settings.servers) > 1)
         try:
             await connection.open(server, key=self._key, trust=self._trust, name=self._settings.name)
-            link = Link(connection, f"{self._settings.inbox_prefix}.{self._clock.identifier()}")
+            inbox = f"{self._settings.inbox_prefix}.{self._clock.identifier()}"
+            link = Link(connection, inbox, self._note_refused)
             for live in self._live:
                 live.attach(connection)
             await connection.barrier()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Self
 
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.kube_discovery import Discovery
-from fleetbus.runtime.kube_errors import cleaned
 from fleetbus.runtime.kube_paths import (
     METADATA_LIST,
     METADATA_OBJECT,
@@ -182,7 +182,7 @@ class KubeClient:
         namespace: str = "",
         label_selector: str = "",
         metadata_only: bool = True,
-    ) -> AsyncIterator[KubeEvent]:
+    ) -> AsyncGenerator[KubeEvent, None]:
         watched = Watched(resource, namespace, label_selector, metadata_only)
         return watch(self._transport, self._clock, watched)
 

@@ -53,7 +53,7 @@ class Discovery:
     async def _refresh(self, newer_than_s: float) -> None:
         """Ask again unless that was begun after a monotonic time; callers that wait share one answer."""
         async with self._lock:
-            if self._asked_at_s > newer_than_s:
+            if self._asked_at_s >= newer_than_s:
                 return
             wait_s = self._asked_at_s + _AT_MOST_EVERY_S - self._clock.monotonic_s()
             if wait_s > 0:

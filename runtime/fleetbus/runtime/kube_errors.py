@@ -6,12 +6,12 @@ A validation error may quote the value that it refuses, so for a Secret only the
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.schemas.errors import (
     AlreadyExists,
     ApplyRefused,
@@ -20,8 +20,6 @@ from fleetbus.schemas.errors import (
     KubeUnavailable,
     NotFound,
 )
-
-MAX_MESSAGE = 256
 
 _REFUSED = frozenset({400, 403, 405, 406, 413, 415, 422})
 _SCHEMA_ERROR = "failed to create typed patch object"
@@ -51,18 +49,6 @@ def error_of_status(
     if status == 401:
         return KubeUnavailable("the API server does not accept the credential (401)", where=where)
     return KubeUnavailable(said, where=where)
-
-
-def cleaned(text: str) -> str:
-    """One printable line of at most MAX_MESSAGE characters: control and direction characters are blanks."""
-    printable = "".join(
-        " " if unicodedata.category(c) in _UNPRINTABLE else c for c in text[: 4 * MAX_MESSAGE]
-    )
-    line = " ".join(printable.split())
-    return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
-
-
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def _conflicts(answer: Mapping[str, Any]) -> str:

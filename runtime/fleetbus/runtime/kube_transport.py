@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -23,8 +23,9 @@ import aiohttp
 import orjson
 
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.kube_access import BearerToken, KubeAccess
-from fleetbus.runtime.kube_errors import cleaned, error_of
+from fleetbus.runtime.kube_errors import error_of
 from fleetbus.schemas.errors import KubeUnavailable
 
 
@@ -53,7 +54,9 @@ MERGE_PATCH = "application/merge-patch+json"
 # With a charset the transport passes bytes through; without one it would encode them again as a string.
 APPLY_PATCH = "application/apply-patch+yaml; charset=utf-8"
 
-_ERROR_BODY_BYTES = 64 * 1024
+_REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+_WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=WATCH_SILENCE_S)
+_UNREACHABLE = (TimeoutError, aiohttp.ClientError, OSError)
 _GONE_CONNECTION = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
 
 
@@ -86,10 +89,14 @@ class KubeTransport:
 
     async def call(self, request: Request) -> dict[str, Any]:
         """The JSON object of the answer. Raises the errors of the port."""
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-        async with self._slots, self._answer(request, timeout) as response:
-            with _translated(request.where):
+        async with self._slots:
+            try:
+                response = await self._accepted(request, _REQUEST_TIMEOUT)
                 raw = await response.read()
+            except _UNREACHABLE as error:
+                raise _unavailable(error, request.where) from error
+        if response.status >= 400:
+            raise error_of(response.status, raw, where=request.where, secret=request.secret)
         try:
             parsed = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -101,40 +108,38 @@ class KubeTransport:
     @asynccontextmanager
     async def chunks(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
         """The body of a watch as it comes; beside the requests, and for as long as it is not silent."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=WATCH_SILENCE_S)
-        async with self._answer(request, timeout) as response:
-            yield _chunks(response, request.where)
-
-    @asynccontextmanager
-    async def _answer(
-        self, request: Request, timeout: aiohttp.ClientTimeout
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        response = await self._send(request, timeout)
-        if response.status == 401:
-            # The token may have been renewed in the file since it was read.
-            response.release()
-            self._token.look_again()
-            response = await self._send(request, timeout)
         try:
-            if response.status >= 400:
-                body = await _error_body(response, request.where)
-                raise error_of(response.status, body, where=request.where, secret=request.secret)
-            yield response
+            response = await self._accepted(request, _WATCH_TIMEOUT)
+            refusal = await response.read() if response.status >= 400 else b""
+        except _UNREACHABLE as error:
+            raise _unavailable(error, request.where) from error
+        if response.status >= 400:
+            raise error_of(response.status, refusal, where=request.where, secret=request.secret)
+        try:
+            yield _chunks(response, request.where)
         finally:
-            response.release()
+            response.close()
+
+    async def _accepted(self, request: Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        response = await self._send(request, timeout)
+        if response.status != 401:
+            return response
+        # The token may have been renewed in its file since it was read.
+        response.release()
+        self._token.look_again()
+        return await self._send(request, timeout)
 
     async def _send(self, request: Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
-        query = f"?{urlencode(request.query)}" if request.query else ""
-        with _translated(request.where):
-            try:
-                return await self._once(request, request.path + query, timeout)
-            except aiohttp.ClientConnectorError:
+        path = f"{request.path}?{urlencode(request.query)}" if request.query else request.path
+        try:
+            return await self._once(request, path, timeout)
+        except aiohttp.ClientConnectorError:
+            raise
+        except _GONE_CONNECTION:
+            # A connection that was kept alive had gone; aiohttp itself tries again for some methods only.
+            if request.method == "POST":
                 raise
-            except _GONE_CONNECTION:
-                # A connection that was kept alive had gone; aiohttp itself tries again for some methods only.
-                if request.method == "POST":
-                    raise
-                return await self._once(request, request.path + query, timeout)
+            return await self._once(request, path, timeout)
 
     async def _once(
         self, request: Request, path: str, timeout: aiohttp.ClientTimeout
@@ -156,30 +161,18 @@ class KubeTransport:
 
 
 async def _chunks(response: aiohttp.ClientResponse, where: str) -> AsyncIterator[bytes]:
-    with _translated(where):
+    try:
         async for chunk in response.content.iter_any():
             yield chunk
+    except _UNREACHABLE as error:
+        raise _unavailable(error, where) from error
 
 
-async def _error_body(response: aiohttp.ClientResponse, where: str) -> bytes:
-    body = b""
-    async for chunk in _chunks(response, where):
-        body += chunk
-        if len(body) > _ERROR_BODY_BYTES:
-            break
-    return body
-
-
-@contextmanager
-def _translated(where: str) -> Iterator[None]:
-    """aiohttp's errors and time limits as KubeUnavailable."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise KubeUnavailable("the API server did not answer in time", where=where) from error
-    except (aiohttp.ClientError, OSError) as error:
-        text = cleaned(f"the API server cannot be reached: {error or type(error).__name__}")
-        raise KubeUnavailable(text, where=where) from error
+def _unavailable(error: Exception, where: str) -> KubeUnavailable:
+    if isinstance(error, TimeoutError):
+        return KubeUnavailable("the API server did not answer in time", where=where)
+    said = cleaned(f"the API server cannot be reached: {error or type(error).__name__}")
+    return KubeUnavailable(said, where=where)
 
 
 def _rest_client(access: KubeAccess) -> RESTClientObject:

@@ -91,6 +91,7 @@ class Connection(Client):
             return base64.b64encode(key.sign(nonce.encode()).signature)
 
         self._public_nkey = public_key(key)
+        opened = False
         try:
             async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
                 await self.connect(
@@ -106,13 +107,13 @@ class Connection(Client):
                     pending_size=_PENDING_BYTES,
                     flusher_queue_size=0,
                 )
+            opened = True
         except (errors.Error, OSError, TimeoutError, ValueError) as cause:
-            await self.close()
             reason = str(cause) or type(cause).__name__
             raise BusUnavailable(f"no connection to the bus: {reason}", where=server) from cause
-        except BaseException:
-            await self.close()
-            raise
+        finally:
+            if not opened:
+                await self.close()
         for task in self._tasks():
             task.add_done_callback(self._task_ended)
 

@@ -141,7 +141,7 @@ class Follower:
         finally:
             link.unwatch_end(self._arrivals.end)
             link.connection.close_route(route)
-            link.connection.post(f"$JS.API.CONSUMER.DELETE.{self.stream}.{name}")
+            link.connection.post(subjects.jetstream_api(f"CONSUMER.DELETE.{self.stream}.{name}"))
 
     async def _create(self, link: Link, name: str, inbox: str) -> int:
         """Start a consumer where this follower stands; how many messages it has to give at first."""

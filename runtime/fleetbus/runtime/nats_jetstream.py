@@ -29,7 +29,6 @@ TIMEOUT_S = 5.0
 BATCH_TIMEOUT_S = 10.0
 MOST_IN_BATCH = 1000
 
-_API = "$JS.API"
 _SEQUENCE = "Nats-Sequence"
 _PREVIOUS = "Nats-Last-Sequence"
 _PENDING = "Nats-Num-Pending"
@@ -53,7 +52,7 @@ def refusal(error: dict[str, Any], where: str) -> FleetbusError:
 
 async def api(link: Link, verb: str, body: dict[str, Any], *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """One call such as `STREAM.INFO.STATE`. Raises NotFound for an unknown stream or consumer."""
-    subject = f"{_API}.{verb}"
+    subject = subjects.jetstream_api(verb)
     delivery = await link.request(subject, orjson.dumps(body), timeout_s=timeout_s)
     return answered(delivery.data, subject)
 

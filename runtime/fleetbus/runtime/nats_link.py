@@ -41,8 +41,11 @@ class Answers:
 class Link:
     """A connection with its inbox. Made when the connection is open."""
 
-    def __init__(self, connection: Connection, inbox: str) -> None:
+    def __init__(
+        self, connection: Connection, inbox: str, on_refused: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.connection = connection
+        self._on_refused = on_refused
         self._inbox = inbox
         self._count = 0
         self._open: dict[str, Answers] = {}
@@ -97,6 +100,7 @@ class Link:
             answers.arrive(delivery)
 
     def _refused(self, subject: str) -> None:
+        self._on_refused(subject)
         for answers in self._open.values():
             if answers.subject == subject:
                 answers.arrive(NotPermitted("this credential may not publish there", where=subject))

@@ -10,6 +10,7 @@ from fleetbus.runtime.nats_jetstream import answered
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas.errors import NotFound
 from fleetbus.schemas.streams import STREAMS, Stream
+from fleetbus.schemas.subjects import jetstream_api
 
 _TIMEOUT_S = 10.0
 
@@ -41,6 +42,6 @@ def _is_within(wanted: dict[str, Any], present: dict[str, Any]) -> bool:
 
 
 async def _call(bus: Bus, verb: str, body: dict[str, Any]) -> dict[str, Any]:
-    subject = f"$JS.API.{verb}"
+    subject = jetstream_api(verb)
     message = await bus.request(subject, orjson.dumps(body), timeout_s=_TIMEOUT_S)
     return answered(message.data, subject)

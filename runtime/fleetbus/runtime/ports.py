@@ -6,7 +6,7 @@ Every call has a time limit of its own and raises only errors of `fleetbus.schem
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -149,12 +149,13 @@ class Bus(Protocol):
         """One stored message by its sequence (controller only)."""
         ...
 
-    def follow(self, stream: str, subject: str) -> AsyncIterator[Message | CaughtUp]:
+    def follow(self, stream: str, subject: str) -> AsyncGenerator[Message | CaughtUp, None]:
         """Last value of every matching subject, CAUGHT_UP, then every write in order; survives reconnects.
 
         After a reconnect nothing is lost; a value may be given again, never an older one after a newer.
         A removed subject is given as a message with header `Fleetbus-Removed: 1` after a purge through
-        `purge`, as JetStream itself says nothing.
+        `purge`, as JetStream itself says nothing; its sequence is the last that the purge could take.
+        Iterate inside `contextlib.aclosing`, so that what reads on the server ends with the iteration.
         """
         ...
 
@@ -267,10 +268,11 @@ class Kube(Protocol):
         namespace: str = "",
         label_selector: str = "",
         metadata_only: bool = True,
-    ) -> AsyncIterator[KubeEvent]:
+    ) -> AsyncGenerator[KubeEvent, None]:
         """Streaming list, then changes, for ever: relists on 410, resumes after a cut with back-off.
 
         After each (re)list: the objects as ADDED, DELETED for those that vanished meanwhile, then SYNCED.
+        Iterate inside `contextlib.aclosing`, so that the connection ends with the iteration.
         """
         ...
 

@@ -88,7 +88,7 @@ class VaultClient:
         try:
             return await self._link.call(ask, path)
         except VaultForbidden:
-            if await self._token_counts():
+            if self._logins == login and await self._token_counts():
                 raise
         await self._log_in(after=login)
         return await self._link.call(ask, path)
@@ -116,8 +116,6 @@ class VaultClient:
                 return
             began_s = self._clock.monotonic_s()
             jwt = await asyncio.to_thread(_token_text, access.token_file)
-            # A token that has ended would be sent along and refused.
-            self._link.use_token("")
             answer = await self._link.call(
                 lambda client: client.auth.jwt.jwt_login(
                     access.role, jwt, use_token=False, path=access.mount

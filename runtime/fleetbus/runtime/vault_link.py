@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fleetbus.runtime.kube_errors import cleaned
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.schemas.errors import FleetbusError, NotFound, VaultForbidden, VaultUnavailable
 
 if TYPE_CHECKING:

@@ -89,6 +89,8 @@ class Applied(Received):
 
 class ApplyResult(Received):
     applied: tuple[Applied, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What is allowed but may be a mistake, such as a source that is not there yet."""
 
 
 class ListRequest(Written):

@@ -7,17 +7,27 @@ An event has happened once EVENTS stores it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field
 
+from fleetbus.schemas.canonical import canonical, parse_json
+from fleetbus.schemas.errors import MessageMalformed
 from fleetbus.schemas.models import Received
 
 SPEC_VERSION = "1.0"
 TYPE_PREFIX = "dev.fleetbus."
 MAX_OUTBOX = 256
 """Transitions that one origin may hold unpublished; beyond it the oldest give way to one `events.lost`."""
+
+EMITTED_HEADER = "Fleetbus-Emitted"
+"""Header of a stored event: how far each origin in its chain has come, as JSON `{origin: sequence}`.
+
+The last event of a cluster's chain so tells the agent everything that it may drop, and a controller that
+starts what it must not emit again.
+"""
 
 Severity = Literal["Normal", "Warning"]
 
@@ -74,6 +84,21 @@ def cloud_event(fleet: str, cluster: str | None, origin: str, transition: Transi
         transition=transition.sequence,
         data={"reason": transition.reason, "message": transition.message, **transition.details},
     )
+
+
+def emitted_header(emitted: Mapping[str, int]) -> str:
+    return canonical(dict(emitted)).decode()
+
+
+def emitted_in(headers: Mapping[str, str]) -> dict[str, int]:
+    """Inverse of `emitted_header`; empty when the header is missing or unreadable."""
+    try:
+        told = parse_json(headers.get(EMITTED_HEADER, "{}").encode())
+    except MessageMalformed:
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    return {origin: sequence for origin, sequence in told.items() if isinstance(sequence, int)}
 
 
 class Outbox(Received):

@@ -66,6 +66,10 @@ class Facts(Received):
     accepted_set: str = ""
     refused: str = ""
     """One sentence on the last head, set or section that was refused; empty when the newest was accepted."""
+    not_understood: tuple[str, ...] = ()
+    """Sections of the accepted set that this agent cannot read; what they were before stays."""
+    failures: dict[str, str] = Field(default_factory=dict)
+    """Part of the agent → one sentence on why its last pass failed; one that is missing is well."""
 
 
 class Heartbeat(Received):

@@ -229,6 +229,16 @@ def direct_get(stream: str, subject: str = "") -> str:
     return f"$JS.API.DIRECT.GET.{stream}.{subject}" if subject else f"$JS.API.DIRECT.GET.{stream}"
 
 
+def stream_info(stream: str) -> str:
+    """The JetStream API's question about a stream (controller only)."""
+    return f"$JS.API.STREAM.INFO.{stream}"
+
+
+def jetstream_api(verb: str) -> str:
+    """The JetStream API's subject for a verb such as `STREAM.INFO.STATE`."""
+    return f"$JS.API.{verb}"
+
+
 # Parsers
 
 

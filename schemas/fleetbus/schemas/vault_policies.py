@@ -42,12 +42,12 @@ def identity_name(cluster: ClusterId) -> str:
 
 def identity_metadata(cluster: ClusterId) -> dict[str, str]:
     """The entity's metadata, from which the static policy makes the cluster's own path."""
-    return {"realm": cluster.realm, "cluster": cluster.name}
+    return {"realm": _realm(cluster), "cluster": cluster.name}
 
 
 def own_path(cluster: ClusterId, name: str) -> str:
     """Where a secret for one cluster lies below the KV mount."""
-    return f"{cluster.realm}/{cluster.name}/{name}"
+    return f"{_realm(cluster)}/{cluster.name}/{name}"
 
 
 def shared_path(name: str) -> str:
@@ -86,7 +86,14 @@ def controller_policy() -> str:
     return f"""path "identity/group/name/{_GROUP_PREFIX}*" {{
   capabilities = ["read", "update"]
   allowed_parameters = {{ "member_entity_ids" = [] }}
-  required_parameters = ["member_entity_ids"]
 }}
 path "identity/entity/name/{_ENTITY_PREFIX}*" {{ capabilities = ["read"] }}
 {_OWN_TOKEN}"""
+
+
+def _realm(cluster: ClusterId) -> str:
+    if cluster.realm == SHARED:
+        raise DocumentInvalid(
+            f"a realm cannot be named `{SHARED}`", remedy="shared secrets lie there in Vault"
+        )
+    return cluster.realm

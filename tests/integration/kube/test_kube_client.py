@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -54,7 +54,7 @@ async def test_a_watch_survives_the_death_of_the_api_server(new_control_plane: C
     async with KubeClient(KubeAccess.from_kubeconfig(cluster.kubeconfig), CLOCK) as kube:
         await apply(kube, "default", "before")
         stream = kube.watch(CONFIG_MAP, namespace="default")
-        async with aclosing(cast("Any", stream)) as events:
+        async with aclosing(stream) as events:
             await until(events, "SYNCED")
             await cluster.kill_apiserver()
             with pytest.raises(KubeUnavailable):
@@ -118,7 +118,7 @@ async def test_watches_take_no_request_s_place(kube: KubeClient, namespace: str)
     async with AsyncExitStack() as stack:
         for _ in range(40):
             stream = kube.watch(CONFIG_MAP, namespace=namespace)
-            await until(await stack.enter_async_context(aclosing(cast("Any", stream))), "SYNCED")
+            await until(await stack.enter_async_context(aclosing(stream)), "SYNCED")
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             for number in range(64):
                 group.create_task(apply(kube, namespace, f"settings-{number}"))

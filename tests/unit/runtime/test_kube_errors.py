@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from fleetbus.runtime.kube_errors import MAX_MESSAGE, cleaned, error_of
+from fleetbus.runtime.foreign_text import MAX_MESSAGE, cleaned
+from fleetbus.runtime.kube_errors import error_of
 from fleetbus.schemas.errors import (
     AlreadyExists,
     ApplyRefused,

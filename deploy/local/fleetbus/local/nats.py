@@ -37,7 +37,7 @@ class NatsServer:
         self._server: Process | None = None
 
     async def __aenter__(self) -> Self:
-        self.port = kept_port(self.dir / "port")
+        self.reserve()
         self._write()
         argv: list[str | Path] = [server_path(), "-c", self.config_file]
         self._server = await self._processes.start(self.name, argv, cwd=self.dir)
@@ -52,6 +52,11 @@ class NatsServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.process.stop()
+
+    def reserve(self) -> int:
+        """The port on which it will listen, for who must know it before it starts."""
+        self.port = self.port or kept_port(self.dir / "port")
+        return self.port
 
     @property
     def url(self) -> str:

@@ -39,6 +39,7 @@ REASON_HEALTHY = "Healthy"
 REASON_CLUSTERS_AWAY = "ClustersAway"
 REASON_DELETING = "Deleting"
 REASON_DELETED = "BundleDeleted"
+REASON_RELEASED = "PruneReleased"
 
 # reasons of one bundle in one cluster
 REASON_PRUNE_HELD = "PruneHeld"
@@ -172,6 +173,9 @@ class BundleState(Received):
     generation: int = 0
     revision: str = ""
     artifact: str = ""
+    """What the cluster was told, whether or not it is applied yet."""
+    applied_artifact: str = ""
+    """The artifact that was applied in full last."""
     objects: int = 0
     ready: int = 0
     drifted: int = 0

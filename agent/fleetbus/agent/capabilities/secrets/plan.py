@@ -7,9 +7,8 @@ that we wrote before, whatever has become of its labels. Everything else is left
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from fleetbus.schemas.capabilities import secrets as schema
@@ -54,13 +53,15 @@ class Wanted:
 class Record:
     """What is remembered of one binding: its state as reported, where its Secret is, and as what we left it.
 
-    `uid` is empty while there is no Secret of ours; `seen` is the resource version after our last look.
+    `uid` is empty while there is no Secret of ours; `seen` is the resource version after our last look, and
+    `written` the generation of the binding that the Secret was last written for.
     """
 
     state: SecretState
     place: Place | None = None
     uid: str = ""
     seen: str = ""
+    written: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +155,8 @@ def wanted(section: SecretsSection | None, retired: Sequence[Retired]) -> tuple[
     return tuple(found.values())
 
 
-def plan(
-    desired: Sequence[Wanted], observed: Mapping[str, Seen], records: Mapping[str, Record], now: datetime
-) -> dict[str, tuple[Step, ...]]:
-    """The steps of each binding that was observed, in the order in which they are to be taken."""
-    return {
-        one.id: _steps(one, observed[one.id], records.get(one.id), now)
-        for one in desired
-        if one.id in observed
-    }
-
-
-def _steps(want: Wanted, seen: Seen, record: Record | None, now: datetime) -> tuple[Step, ...]:
+def plan(want: Wanted, seen: Seen, record: Record | None) -> tuple[Step, ...]:
+    """The steps of one binding, in the order in which they are to be taken."""
     if want.aim == "follow" and want.entry is not None:
         return _follow(want.entry, seen, record)
     ours = [live for live in (seen.live, seen.earlier) if live and is_ours(live, want.id, record)]
@@ -177,7 +168,7 @@ def _steps(want: Wanted, seen: Seen, record: Record | None, now: datetime) -> tu
         return (*(Release(live) for live in ours), Gone())
     held = [live for live in ours if live.deleting]
     if held:
-        return (*(Remove(live) for live in ours if not live.deleting), Rest(held_by_finalizers(held[0], now)))
+        return (*(Remove(live) for live in ours if not live.deleting), Rest(held_by_finalizers(held[0])))
     return (*(Remove(live) for live in ours), Gone())
 
 
@@ -195,18 +186,27 @@ def _follow(entry: SecretEntry, seen: Seen, record: Record | None) -> tuple[Step
     leaving: tuple[Step, ...] = ()
     if seen.earlier and is_ours(seen.earlier, entry.id, record) and not seen.earlier.deleting:
         leaving = (Remove(seen.earlier, moved=True),)
-    told_before = record is not None and record.state.generation == entry.generation
-    same_version = live is not None and live.version == seen.vault_version
-    if record and live and told_before and same_version and record.seen == live.resource_version:
+    if _in_step(entry, seen, record):
         return (*leaving, Rest(synced(seen.vault_version), live))
-    was_synced = record is not None and told_before and record.state.version == seen.vault_version
+    was_in_step = record is not None and record.written == entry.generation and bool(record.uid)
     write = Write(
         entry,
         uid=live.uid if live else "",
         before=live.resource_version if live else "",
-        putting_back=bool(was_synced and record and record.uid),
+        putting_back=was_in_step and record is not None and record.state.version == seen.vault_version,
     )
     return (write, *leaving)
+
+
+def _in_step(entry: SecretEntry, seen: Seen, record: Record | None) -> bool:
+    """Whether the Secret is as we left it, for this generation of the binding and this version of the value."""
+    return (
+        record is not None
+        and seen.live is not None
+        and record.written == entry.generation
+        and record.seen == seen.live.resource_version
+        and seen.live.version == seen.vault_version
+    )
 
 
 def is_ours(live: Live, binding_id: str, record: Record | None) -> bool:
@@ -220,7 +220,7 @@ def synced(version: int) -> Trouble:
     return Trouble("True", schema.REASON_SYNCED, f"version {version}")
 
 
-def held_by_finalizers(live: Live, now: datetime) -> Trouble:
+def held_by_finalizers(live: Live) -> Trouble:
     names = ", ".join(live.finalizers) or "none is named"
     return Trouble(
         "False",
@@ -260,7 +260,7 @@ def _terminating(live: Live | None) -> Trouble | None:
     names = ", ".join(live.finalizers) or "none is named"
     return Trouble(
         "Unknown",
-        schema.REASON_PROGRESSING,
+        schema.REASON_FINALIZER,
         f"Secret {live.place} is being deleted and held by finalizer {names}; it is made again afterwards",
         passing=True,
     )

@@ -1,0 +1,219 @@
+"""The two mailboxes: read, verify, refuse what is not newer, keep what was accepted, hand it to the capabilities.
+
+A nudge says only that there is something to read; what is read is believed by its signature alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import structlog
+
+from fleetbus.agent.acceptance import (
+    Accepted,
+    AcceptedCommands,
+    AcceptedHead,
+    accept_commands,
+    accept_head,
+    lapsed,
+    parse_accepted,
+)
+from fleetbus.agent.instructions import Instructions
+from fleetbus.agent.ports import Artifacts, Keep
+from fleetbus.agent.settings import AgentSettings
+from fleetbus.agent.standing import Standing
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.loop import both, described, repeat
+from fleetbus.runtime.ports import Bus, Message
+from fleetbus.schemas import subjects
+from fleetbus.schemas.canonical import parse_json
+from fleetbus.schemas.capabilities.commands import CAPABILITY as COMMANDS
+from fleetbus.schemas.desired import DesiredSet, Head, Retired, SectionRef
+from fleetbus.schemas.errors import BusUnavailable, Refused
+from fleetbus.schemas.signing import verify
+from fleetbus.schemas.streams import DESIRED
+
+LOOK_EVERY_S = 60.0
+_READS = 12
+_FIRST_PAUSE_S = 0.002
+
+log = structlog.get_logger("desired")
+
+
+def kept_key(which: str) -> str:
+    return f"mailbox-{which}"
+
+
+@dataclass(slots=True)
+class _Mailbox:
+    """One mailbox: its subject, what was accepted, the sequence that must be seen and that was dealt with."""
+
+    which: str
+    subject: str
+    accepted: Accepted
+    wanted: int = 0
+    done: int = 0
+    head: Head | None = None
+    """The head that counts, if the newest message holds it."""
+    due: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def look(self, sequence: int = 0) -> None:
+        self.wanted = max(self.wanted, sequence)
+        self.due.set()
+
+    async def wait_due(self) -> None:
+        await self.due.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """What this agent can read: capability → highest section version."""
+
+    versions: Mapping[str, int]
+
+    def understands(self, name: str, ref: SectionRef) -> bool:
+        return name != COMMANDS and ref.version <= self.versions.get(name, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reading needs: the ports, whose mailboxes they are, and where the accepted word goes."""
+
+    settings: AgentSettings
+    bus: Bus
+    keep: Keep
+    artifacts: Artifacts
+    clock: Clock
+    instructions: Instructions
+    standing: Standing
+    sections: Sections
+
+
+_Take = Callable[[Reader, _Mailbox, bytes], Awaitable[None]]
+"""Raises Refused at once; what it gives delivers the message."""
+
+
+async def follow_mailboxes(reader: Reader) -> None:
+    """For ever: look at start, on every nudge and connection, and now and then, since nudges get lost."""
+    cluster, epoch = reader.settings.identity.cluster, reader.settings.epoch
+    boxes = {
+        which: _Mailbox(which, subject, parse_accepted(reader.keep.kept(kept_key(which)), epoch))
+        for which, subject in (("desired", subjects.desired(cluster)), ("command", subjects.command(cluster)))
+    }
+    takes: dict[str, _Take] = {"desired": _take_head, "command": _take_commands}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(repeat("nudges", lambda: _listen(reader, boxes), reader.clock))
+        group.create_task(repeat("connections", lambda: _follow_connections(reader, boxes), reader.clock))
+        for which, box in boxes.items():
+            step = partial(_look, reader, box, takes[which])
+            judged = reader.standing.judge(which)
+            group.create_task(repeat(which, step, reader.clock, wake=box.wait_due, judged=judged))
+
+
+async def _listen(reader: Reader, boxes: Mapping[str, _Mailbox]) -> None:
+    cluster = reader.settings.identity.cluster
+    async with reader.bus.subscribe(subjects.nudges(cluster), capacity=64) as nudges:
+        for box in boxes.values():
+            box.look()
+        async for message in nudges:
+            parsed = subjects.parse_nudge(message.subject)
+            if parsed is not None and parsed[0] == cluster:
+                boxes[parsed[1]].look(message.sequence)
+
+
+async def _follow_connections(reader: Reader, boxes: Mapping[str, _Mailbox]) -> None:
+    seen = reader.bus.connection
+    while True:
+        seen = await reader.bus.connection_changed(seen)
+        for box in boxes.values():
+            box.look()
+
+
+async def _look(reader: Reader, box: _Mailbox, take: _Take) -> float:
+    box.due.clear()
+    message = await _read(reader, box)
+    if message is not None and message.sequence != box.done:
+        try:
+            content = verify(box.subject, message.data, reader.settings.controller_keys)
+            deliver = take(reader, box, content)
+        except Refused as error:
+            reader.standing.refuse(box.which, described(error))
+            log.warning("message refused", mailbox=box.which, reason=error.reason, message=error)
+            box.head = None
+        else:
+            # What fails from here on is tried again: the message stays undone, and the old word stands.
+            await deliver
+        box.done = message.sequence
+    if box.head is not None:
+        reader.standing.refuse(box.which, lapsed(box.head, reader.clock.now()))
+    return reader.clock.jitter(LOOK_EVERY_S)
+
+
+async def _read(reader: Reader, box: _Mailbox) -> Message | None:
+    """The mailbox's last value, at least as new as the newest nudge; a replica may lag for a moment.
+
+    Raises BusUnavailable when it stays behind.
+    """
+    wanted, pause_s = box.wanted, _FIRST_PAUSE_S
+    for _ in range(_READS):
+        message = await reader.bus.get_last(DESIRED.name, box.subject)
+        if (message.sequence if message else 0) >= wanted:
+            return message
+        await reader.clock.sleep(reader.clock.jitter(pause_s))
+        pause_s = min(pause_s * 2, 0.5)
+    # Purged since, or the nudge was forged: the next look takes what stands there.
+    box.wanted = 0
+    raise BusUnavailable("the mailbox is older than its own nudge", where=box.subject)
+
+
+def _take_head(reader: Reader, box: _Mailbox, content: bytes) -> Awaitable[None]:
+    found = accept_head(content, box.accepted, reader.settings.identity, reader.clock.now())
+    # Halts count from the moment they are known, whether or not the set can be fetched.
+    reader.instructions.halt(found.head.halts)
+    return _deliver_head(reader, box, found)
+
+
+async def _deliver_head(reader: Reader, box: _Mailbox, found: AcceptedHead) -> None:
+    _, (told, sections) = await both(_keep(reader, box, found.accepted), _fetch(reader, found.head.set))
+    retired: dict[str, list[Retired]] = {}
+    for one in told.retired:
+        retired.setdefault(one.capability, []).append(one)
+    for name in reader.sections.versions:
+        ref = told.sections.get(name)
+        if name != COMMANDS and (ref is None or name in sections):
+            digest = ref.digest if ref else ""
+            reader.instructions.tell(name, sections.get(name), retired.get(name, ()), digest)
+    unknown = tuple(sorted(name for name in told.sections if name not in sections))
+    head = found.head
+    reader.standing.accept((head.epoch, head.serial), head.set, unknown)
+    box.head = head
+    log.info("head accepted", epoch=head.epoch, serial=head.serial, set=head.set[:12], again=found.again)
+
+
+async def _fetch(reader: Reader, name: str) -> tuple[DesiredSet, dict[str, Any]]:
+    """The set, and the content of each section that this agent understands."""
+    told = DesiredSet.from_bytes(await reader.artifacts.fetch(name))
+    wanted = {key: ref for key, ref in told.sections.items() if reader.sections.understands(key, ref)}
+    contents = await asyncio.gather(*(reader.artifacts.fetch(ref.digest) for ref in wanted.values()))
+    return told, {key: parse_json(content) for key, content in zip(wanted, contents, strict=True)}
+
+
+def _take_commands(reader: Reader, box: _Mailbox, content: bytes) -> Awaitable[None]:
+    return _deliver_commands(reader, box, accept_commands(content, box.accepted, reader.settings.identity))
+
+
+async def _deliver_commands(reader: Reader, box: _Mailbox, found: AcceptedCommands) -> None:
+    await _keep(reader, box, found.accepted)
+    commands = [command.as_json() for command in found.commands.commands]
+    reader.instructions.tell(COMMANDS, {"commands": commands}, (), found.accepted.digest)
+    reader.standing.refuse(box.which, "")
+
+
+async def _keep(reader: Reader, box: _Mailbox, accepted: Accepted) -> None:
+    if accepted != box.accepted:
+        await reader.keep.keep({kept_key(box.which): accepted.kept()})
+        box.accepted = accepted

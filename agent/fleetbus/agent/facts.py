@@ -1,0 +1,195 @@
+"""What the agent finds in its cluster: version, nodes, provider, region, API groups, issuer and keys."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fleetbus.agent.ports import Rule
+from fleetbus.agent.quantities import cores, quantity
+from fleetbus.agent.standing import Standing
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.loop import described
+from fleetbus.runtime.ports import Kube, Resource
+from fleetbus.schemas.capabilities.clusters import EVENT_MESSAGE_REFUSED, EVENT_SESSION
+from fleetbus.schemas.errors import ApplyRefused, FleetbusError, NotFound, SettingsInvalid
+from fleetbus.schemas.events import Happened
+from fleetbus.schemas.states import Capacity, Facts
+
+FACTS = "facts"
+OBSERVE_EVERY_S = 300.0
+MAX_NODES_READ = 500
+"""Above this only the nodes' metadata is read, and the capacity stays unknown."""
+
+NAMESPACE_KIND = Resource("", "v1", "namespaces", "Namespace", False)
+NODE = Resource("", "v1", "nodes", "Node", False)
+NEEDS = (Rule(("",), ("nodes", "namespaces"), ("get", "list", "watch")),)
+
+_REGION = "topology.kubernetes.io/region"
+_PROVIDER_LABEL = "fleetbus.dev/provider"
+
+
+def agent_version() -> str:
+    try:
+        return version("fleetbus-agent")
+    except PackageNotFoundError:
+        return "0"
+
+
+async def verify_cluster(kube: Kube, uid: str) -> None:
+    """SettingsInvalid when this is not the cluster that was joined, such as a restored copy of it."""
+    found = await kube.get(NAMESPACE_KIND, "", "kube-system", metadata_only=True)
+    here = str((found.get("metadata") or {}).get("uid") or "")
+    if here != uid:
+        raise SettingsInvalid(
+            f"this cluster's kube-system has the UID {here}, the agent was joined to {uid}",
+            where="Secret fleetbus-system/fleetbus-agent",
+            remedy="this is a copy of another cluster: join it under a name of its own",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What was found last; a part that could not be read keeps its default and is missing to placement."""
+
+    kubernetes_version: str
+    nodes: int = 0
+    capacity: Capacity = Capacity()
+    provider: str = ""
+    region: str = ""
+    api_groups: tuple[str, ...] = ()
+    issuer: str = ""
+    keys: tuple[dict[str, Any], ...] = ()
+
+
+async def observe_facts(kube: Kube) -> Observed:
+    """Raises KubeUnavailable; what RBAC or an older server does not give is left out."""
+    discovery = await _document(kube, "/.well-known/openid-configuration")
+    keys = await _document(kube, "/openid/v1/jwks")
+    nodes, capacity = await _nodes(kube)
+    groups = {resource.group for resource in await kube.resources() if resource.group}
+    return Observed(
+        kubernetes_version=await kube.version(),
+        nodes=len(nodes),
+        capacity=capacity,
+        provider=_most(_provider(node) for node in nodes),
+        region=_most(str(_labels(node).get(_REGION) or "") for node in nodes),
+        api_groups=tuple(sorted(groups)),
+        issuer=str(discovery.get("issuer") or ""),
+        keys=tuple(key for key in keys.get("keys") or () if isinstance(key, dict)),
+    )
+
+
+def facts(observed: Observed, standing: Standing) -> Facts:
+    """The body of aspect `facts`."""
+    return Facts(
+        kubernetes_version=observed.kubernetes_version,
+        nodes=observed.nodes,
+        capacity=observed.capacity,
+        provider=observed.provider,
+        region=observed.region,
+        api_groups=observed.api_groups,
+        issuer=observed.issuer,
+        service_account_keys=observed.keys,
+        agent_version=agent_version(),
+        accepted=standing.accepted,
+        accepted_set=standing.accepted_set,
+        refused=standing.refused,
+        not_understood=standing.not_understood,
+        failures=dict(standing.failures),
+    )
+
+
+def facts_transitions(
+    cluster: str, aspect: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Sequence[Happened]:
+    """A message was refused: told once for each sentence."""
+    sentence = str(new.get("refused") or "")
+    if not sentence or sentence == old.get("refused"):
+        return ()
+    return (
+        Happened(
+            type=EVENT_MESSAGE_REFUSED,
+            subject=f"cluster/{cluster}",
+            reason="MessageRefused",
+            message=sentence,
+            severity="Warning",
+        ),
+    )
+
+
+def session_transitions(
+    cluster: str, aspect: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Sequence[Happened]:
+    """An agent has begun to speak for the cluster."""
+    if new.get("holder") == old.get("holder"):
+        return ()
+    started = f"agent {new.get('agentVersion', '')} started"
+    return (
+        Happened(
+            type=EVENT_SESSION,
+            subject=f"cluster/{cluster}",
+            reason="AgentStarted",
+            message=started,
+            details={"holder": str(new.get("holder", ""))},
+        ),
+    )
+
+
+async def wait_verified(kube: Kube, uid: str, clock: Clock, log: Any) -> None:
+    """`verify_cluster`, asked until the apiserver answers."""
+    said = ""
+    while True:
+        try:
+            await verify_cluster(kube, uid)
+            return
+        except SettingsInvalid:
+            raise
+        except FleetbusError as error:
+            if described(error) != said:
+                log.warning("cluster not readable", message=error)
+                said = described(error)
+        await clock.sleep(clock.jitter(1.0))
+
+
+async def _document(kube: Kube, path: str) -> dict[str, Any]:
+    try:
+        return await kube.read_path(path)
+    except (NotFound, ApplyRefused):
+        return {}
+
+
+async def _nodes(kube: Kube) -> tuple[list[dict[str, Any]], Capacity]:
+    try:
+        nodes = await kube.list(NODE, metadata_only=True)
+    except ApplyRefused:
+        return [], Capacity()
+    if not 0 < len(nodes) <= MAX_NODES_READ:
+        return nodes, Capacity()
+    whole = await kube.list(NODE)
+    totals = {"cpu": Decimal(0), "memory": Decimal(0), "pods": Decimal(0)}
+    for node in whole:
+        capacity = (node.get("status") or {}).get("capacity") or {}
+        for name in totals:
+            totals[name] += quantity(str(capacity.get(name, "")))
+    return whole, Capacity(
+        cpu=cores(totals["cpu"]), memory_bytes=int(totals["memory"]), pods=int(totals["pods"])
+    )
+
+
+def _labels(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (node.get("metadata") or {}).get("labels") or {}
+
+
+def _provider(node: Mapping[str, Any]) -> str:
+    scheme, separator, _ = str((node.get("spec") or {}).get("providerID") or "").partition("://")
+    return scheme if separator else str(_labels(node).get(_PROVIDER_LABEL) or "")
+
+
+def _most(values: Any) -> str:
+    counted = Counter(value for value in values if value)
+    return min(counted, key=lambda value: (-counted[value], value)) if counted else ""

@@ -1,0 +1,168 @@
+"""What an agent is started with: one folder as a pod has it, and one Secret in its cluster. Checked here.
+
+The Secret `fleetbus-system/fleetbus-agent` is written by `fleetbus cluster join`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fleetbus.agent.ports import Identity
+from fleetbus.runtime.ports import Kube, Resource
+from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
+from fleetbus.schemas.signing import key_of_seed, verify_key
+from fleetbus.schemas.subjects import ClusterId, cluster_name
+
+NAMESPACE = "fleetbus-system"
+NAME = "fleetbus-agent"
+SECRET = Resource("", "v1", "secrets", "Secret", True)
+POD_VAULT_TOKEN = Path("/var/run/secrets/fleetbus/vault-token")
+
+_WHERE = f"Secret {NAMESPACE}/{NAME}"
+_JOIN = "run `fleetbus cluster join` for this cluster again"
+_UID = re.compile(r"^[0-9a-zA-Z-]{1,64}$")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSettings:
+    """Where Vault is. `ca` is PEM; empty means the machine's authorities."""
+
+    address: str
+    mount: str
+    role: str
+    ca: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Whose agent this is, where the bus is, whose signatures count. `epoch`: heads of an older one are refused."""
+
+    identity: Identity
+    seed: str = field(repr=False)
+    bus_servers: tuple[str, ...]
+    bus_ca: str = field(repr=False)
+    controller_keys: frozenset[str]
+    epoch: int = 0
+    vault: VaultSettings | None = None
+
+
+def vault_token_file(folder: Path) -> Path:
+    """The token for Vault's audience: beside the others, or where a pod mounts it."""
+    beside = folder / "vault-token"
+    return beside if beside.exists() else POD_VAULT_TOKEN
+
+
+async def read_settings(kube: Kube) -> AgentSettings:
+    """From the cluster's Secret. Raises SettingsInvalid naming the key, NotFound, KubeUnavailable, ApplyRefused."""
+    found = await kube.get(SECRET, NAMESPACE, NAME)
+    return parse_settings(found.get("data") or {})
+
+
+def parse_settings(data: Mapping[str, Any]) -> AgentSettings:
+    """Settings from a Secret's `data`. SettingsInvalid names the key and never quotes a value."""
+    text = {key: _decoded(key, value) for key, value in data.items()}
+    cluster = ClusterId(
+        _checked(text, "realm", _cluster_name), _checked(text, "cluster", _cluster_name)
+    )
+    return AgentSettings(
+        identity=Identity(_checked(text, "fleet", _cluster_name), cluster, _checked(text, "uid", _uid)),
+        seed=_checked(text, "seed", _seed),
+        bus_servers=_checked(text, "bus-servers", _servers),
+        bus_ca=_checked(text, "bus-ca", _pem),
+        controller_keys=_checked(text, "controller-keys", _keys),
+        epoch=_checked({"epoch": "0", **text}, "epoch", _epoch),
+        vault=_vault(text),
+    )
+
+
+def _vault(text: Mapping[str, str]) -> VaultSettings | None:
+    if not text.get("vault-address"):
+        return None
+    return VaultSettings(
+        address=_checked(text, "vault-address", _https),
+        mount=_checked(text, "vault-mount", _word),
+        role=_checked(text, "vault-role", _word),
+        ca=_checked(text, "vault-ca", _pem) if text.get("vault-ca") else "",
+    )
+
+
+def _decoded(key: str, value: Any) -> str:
+    try:
+        return base64.b64decode(str(value), validate=True).decode().strip()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise SettingsInvalid(f"key `{key}` is not base64 of text", where=_WHERE, remedy=_JOIN) from error
+
+
+def _checked(text: Mapping[str, str], key: str, parse: Callable[[str], _T]) -> _T:
+    if not text.get(key):
+        raise SettingsInvalid(f"key `{key}` is missing", where=_WHERE, remedy=_JOIN)
+    try:
+        return parse(text[key])
+    except (ValueError, FleetbusError) as error:
+        said = error.message if isinstance(error, FleetbusError) else str(error)
+        raise SettingsInvalid(f"key `{key}`: {said}", where=_WHERE, remedy=_JOIN) from error
+
+
+def _cluster_name(text: str) -> str:
+    try:
+        return cluster_name(text)
+    except FleetbusError as error:
+        raise ValueError("not a DNS label that starts with a letter") from error
+
+
+def _uid(text: str) -> str:
+    if not _UID.fullmatch(text):
+        raise ValueError("not a UID")
+    return text
+
+
+def _seed(text: str) -> str:
+    key_of_seed(text)
+    return text
+
+
+def _servers(text: str) -> tuple[str, ...]:
+    servers = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not servers or not all(server.startswith("tls://") for server in servers):
+        raise ValueError("not a list of tls:// addresses")
+    return servers
+
+
+def _keys(text: str) -> frozenset[str]:
+    keys = frozenset(part.strip() for part in text.split(",") if part.strip())
+    for key in keys:
+        verify_key(key)
+    if not keys:
+        raise ValueError("no key in it")
+    return keys
+
+
+def _pem(text: str) -> str:
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise ValueError("not a PEM certificate")
+    return text
+
+
+def _epoch(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("not a whole number")
+    return int(text)
+
+
+def _https(text: str) -> str:
+    if not text.startswith("https://"):
+        raise ValueError("not an https:// address")
+    return text.rstrip("/")
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._/-]{1,128}", text):
+        raise ValueError("not a name")
+    return text

@@ -1,0 +1,90 @@
+"""What a ceremony reaches: a cluster through a kubeconfig, Vault with its owner's token, the running bus."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from fleetbus.cli.ceremony.files import read_text
+from fleetbus.cli.ceremony.join import Reload
+from fleetbus.cli.ceremony.record import VaultPlace
+from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.kube import KubeClient
+from fleetbus.runtime.kube_access import KubeAccess
+from fleetbus.runtime.vault_admin import VaultAdmin
+from fleetbus.schemas.errors import NotFound, SettingsInvalid
+
+_COMMAND_TIMEOUT_S = 30.0
+
+
+def kube_client(kubeconfig: Path | None, context: str) -> KubeClient:
+    """The cluster of a context. Raises SettingsInvalid."""
+    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    file = kubeconfig or (Path(named) if named else Path.home() / ".kube" / "config")
+    return KubeClient(KubeAccess.from_kubeconfig(file, context), SystemClock())
+
+
+def vault_admin(
+    place: VaultPlace, token_file: Path | None, ca_file: Path | None
+) -> AbstractAsyncContextManager[VaultAdmin]:
+    """Vault with its owner's token: from the file, or VAULT_TOKEN. Raises SettingsInvalid without one."""
+    token = read_text(token_file).strip() if token_file else os.environ.get("VAULT_TOKEN", "")
+    if not token:
+        raise SettingsInvalid(
+            "Vault's part needs its owner's token", remedy="give --vault-token-file, or set VAULT_TOKEN"
+        )
+    return VaultAdmin(place.address, token, ca_file)
+
+
+def reload_by(how: str, folder: Path) -> Reload:
+    """`how`: a file with the server's process id, or a command line. Raises SettingsInvalid."""
+    file = Path(how)
+    if file.is_file():
+        return lambda _: _signal(file)
+    words = shlex.split(how)
+    if not words:
+        raise SettingsInvalid("--reload names neither a pid file nor a command")
+    return lambda _: _run(words, folder)
+
+
+def default_reload(folder: Path) -> Reload | None:
+    """The server that was started from the fleet's folder and runs on this machine; None without its pid file."""
+    file = folder / "nats" / "nats-server.pid"
+    return (lambda _: _signal(file)) if file.is_file() else None
+
+
+async def _signal(file: Path) -> None:
+    text = read_text(file).strip()
+    if not text.isdigit():
+        raise SettingsInvalid("holds no process id", where=str(file))
+    try:
+        os.kill(int(text), signal.SIGHUP)
+    except ProcessLookupError as error:
+        raise NotFound(
+            f"no process {text} runs",
+            where=str(file),
+            remedy="the new configuration counts at its next start",
+        ) from error
+    except PermissionError as error:
+        raise SettingsInvalid(f"process {text} may not be signalled by this user", where=str(file)) from error
+
+
+async def _run(words: list[str], folder: Path) -> None:
+    try:
+        process = await asyncio.create_subprocess_exec(*words, cwd=folder, stdin=asyncio.subprocess.DEVNULL)
+    except OSError as error:
+        raise SettingsInvalid(f"`{words[0]}` cannot be run: {error.strerror}", where="--reload") from error
+    try:
+        code = await asyncio.wait_for(process.wait(), _COMMAND_TIMEOUT_S)
+    except TimeoutError as error:
+        process.kill()
+        await process.wait()
+        raise SettingsInvalid(
+            f"`{words[0]}` did not end in {_COMMAND_TIMEOUT_S:.0f} s", where="--reload"
+        ) from error
+    if code != 0:
+        raise SettingsInvalid(f"`{words[0]}` ended with {code}", where="--reload")

@@ -1,0 +1,207 @@
+"""`fleetbus cluster`: join a cluster to the fleet, or remove it."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+
+from fleetbus.cli import exit_codes
+from fleetbus.cli.ceremony.join import Joined, JoinRequest, Reload, join
+from fleetbus.cli.ceremony.leave import leave_bus, leave_vault
+from fleetbus.cli.ceremony.manifests import agent_manifests
+from fleetbus.cli.ceremony.record import read_record
+from fleetbus.cli.ceremony.servers import default_reload, kube_client, reload_by, vault_admin
+from fleetbus.cli.confirm import confirm
+from fleetbus.cli.durations import Duration
+from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.output import Output
+from fleetbus.cli.wait import Target, wait_for
+from fleetbus.cli.waiting import Goal
+from fleetbus.schemas.subjects import MAIN, ClusterId
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group("cluster")
+def command() -> None:
+    """
+    \b
+    fleetbus cluster join prod-us --kube-context prod-us --label env=prod --fleet-dir fleet
+    fleetbus cluster remove prod-us --fleet-dir fleet
+    """
+
+
+@command.command("join")
+@click.argument("name")
+@click.option(
+    "--fleet-dir", "folder", type=_FOLDER, required=True, help="The folder that `fleetbus init` made."
+)
+@click.option("--kube-context", default="", help="Context of the kubeconfig; default: its current one.")
+@click.option("--kubeconfig", type=_FILE, help="Default: KUBECONFIG, or ~/.kube/config.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="What placement selects on.")
+@click.option("--owner", default="", help="Team or person to ask.")
+@click.option("--realm", default=MAIN, show_default=True)
+@click.option(
+    "--bus-server", "servers", multiple=True, help="tls://host:port, when agents reach the bus elsewhere."
+)
+@click.option("--manifests", type=click.Path(path_type=Path), help="File or folder instead of those shipped.")
+@click.option(
+    "--reload", "how", default="", metavar="PID-FILE|COMMAND", help="How the running bus learns of the user."
+)
+@click.option("--vault-token-file", type=_FILE, help="Vault's owner's token; or set VAULT_TOKEN.")
+@click.option("--print", "printing", is_flag=True, help="Print the objects for kubectl and touch no cluster.")
+@click.option("--document-only", is_flag=True, help="Print the Cluster document instead of applying it.")
+@click.option("--wait", "waiting", is_flag=True, help="Wait until the agent has registered.")
+@click.option("--timeout", "timeout_s", type=Duration(), default="2m", show_default=True, help="For --wait.")
+@pass_invocation
+def join_command(
+    invocation: Invocation,
+    name: str,
+    folder: Path,
+    kube_context: str,
+    kubeconfig: Path | None,
+    labels: tuple[str, ...],
+    owner: str,
+    realm: str,
+    servers: tuple[str, ...],
+    manifests: Path | None,
+    how: str,
+    vault_token_file: Path | None,
+    printing: bool,
+    document_only: bool,
+    waiting: bool,
+    timeout_s: float,
+) -> int:
+    """
+    \b
+    fleetbus cluster join prod-us --kube-context prod-us --label env=prod --fleet-dir fleet --wait
+    fleetbus cluster join edge-1 --kubeconfig edge.yaml --fleet-dir fleet --print > agent.yaml
+
+    Makes the cluster's user on the bus, its mount and entity in Vault, the agent in the cluster, and the Cluster
+    document. Run twice it changes nothing. What --print prints holds the agent's seed: whoever reads it can
+    speak as this cluster.
+    """
+    request = JoinRequest(name, realm, parse_labels(labels), owner, servers)
+    output = invocation.output
+    reload = reload_by(how, folder) if how else default_reload(folder)
+    # What is printed is for another program, so everything else goes to standard error.
+    say = output.say if printing or document_only else output.line
+
+    async def run() -> Joined:
+        async with AsyncExitStack() as stack:
+            kube = await stack.enter_async_context(kube_client(kubeconfig, kube_context))
+            place = read_record(folder).vault
+            vault = None
+            if place is not None:
+                ca_file = folder / "vault-ca.crt" if place.ca else None
+                vault = await stack.enter_async_context(vault_admin(place, vault_token_file, ca_file))
+            return await join(
+                request,
+                folder,
+                kube,
+                agent_manifests(manifests),
+                vault=vault,
+                reload=reload,
+                write_objects=not printing,
+                say=say,
+            )
+
+    joined = invocation.run_async(run())
+    if reload is None:
+        say(f"The bus was not told: reload it with {folder}/nats/server.conf.")
+    if printing:
+        _print_objects(output, joined)
+    if document_only:
+        output.yaml(dict(joined.document))
+        return exit_codes.DONE
+    return _apply(invocation, joined, name, timeout_s if waiting else None, quiet=printing)
+
+
+def _print_objects(output: Output, joined: Joined) -> None:
+    output.say(
+        "The Secret in this holds the agent's seed: keep it from others, and delete it when it is applied."
+    )
+    for one in joined.objects:
+        output.verbatim("---\n")
+        output.yaml(dict(one))
+
+
+def _apply(invocation: Invocation, joined: Joined, name: str, timeout_s: float | None, *, quiet: bool) -> int:
+    output = invocation.output
+    result = invocation.run(lambda fleet: fleet.apply([dict(joined.document)], reason="cluster join"))
+    for one in result.applied:
+        (output.say if quiet else output.line)(f"cluster/{one.name} {one.verb}")
+    if timeout_s is None:
+        return exit_codes.DONE
+    targets: list[Target] = [("Cluster", name, Goal("Connected"))]
+    return invocation.run(lambda fleet: wait_for(fleet, targets, timeout_s, output))
+
+
+@command.command("remove")
+@click.argument("name")
+@click.option(
+    "--fleet-dir", "folder", type=_FOLDER, help="Also take its user from the bus and its mount from Vault."
+)
+@click.option("--realm", default=MAIN, show_default=True)
+@click.option(
+    "--reload", "how", default="", metavar="PID-FILE|COMMAND", help="How the running bus learns of it."
+)
+@click.option("--vault-token-file", type=_FILE, help="Vault's owner's token; or set VAULT_TOKEN.")
+@click.option("--reason", default="", help="Kept in the audit record.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@pass_invocation
+def remove_command(
+    invocation: Invocation,
+    name: str,
+    folder: Path | None,
+    realm: str,
+    how: str,
+    vault_token_file: Path | None,
+    reason: str,
+    yes: bool,
+) -> int:
+    """
+    \b
+    fleetbus cluster remove prod-us --fleet-dir fleet
+    fleetbus cluster remove prod-us --fleet-dir fleet --yes --reason "moved to another fleet"
+
+    What the fleet has put into the cluster stays there; nobody looks after it any more.
+    """
+    cluster = ClusterId(realm, name)
+    confirm(invocation, f"removes cluster {name} from the fleet; its workloads stay.", name, yes=yes)
+    output = invocation.output
+    answer = invocation.run(lambda fleet: fleet.remove(name, reason=reason))
+    output.line(f"cluster/{name} removed{f': {answer.message}' if answer.message else ''}")
+    if folder is None:
+        output.say(
+            "Its user on the bus and its mount in Vault are still there: give --fleet-dir to remove them."
+        )
+        return exit_codes.DONE
+    reload = reload_by(how, folder) if how else default_reload(folder)
+    invocation.run_async(_leave(cluster, folder, reload, vault_token_file, output))
+    return exit_codes.DONE
+
+
+async def _leave(
+    cluster: ClusterId, folder: Path, reload: Reload | None, token_file: Path | None, output: Output
+) -> None:
+    await leave_bus(cluster, folder, reload, output.line)
+    place = read_record(folder).vault
+    if place is not None:
+        ca_file = folder / "vault-ca.crt" if place.ca else None
+        async with vault_admin(place, token_file, ca_file) as vault:
+            await leave_vault(cluster, vault, output.line)
+
+
+def parse_labels(given: tuple[str, ...]) -> dict[str, str]:
+    """`KEY=VALUE` each. Raises UsageError."""
+    labels: dict[str, str] = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"--label `{one}`: write KEY=VALUE.")
+        labels[key] = value
+    return labels

@@ -1,0 +1,42 @@
+"""Contexts as the command keeps them: through the client, and by name for completion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fleetbus.cli.words import remember
+from fleetbus.client.context import Context, load_context, load_contexts, save_context, use_context
+from fleetbus.schemas.errors import SettingsInvalid
+
+
+def names() -> tuple[Sequence[str], str]:
+    """All names, and the current one ('' without)."""
+    found = load_contexts()
+    listed = [context.name for context in found.contexts]
+    remember("contexts", listed)
+    return listed, found.current
+
+
+def use(name: str) -> str:
+    """Make `name` the current context; its name. Raises NotFound."""
+    use_context(name)
+    return name
+
+
+def save(name: str, servers: Sequence[str], *, user: str, seed_file: Path, ca_file: Path, fleet: str) -> bool:
+    """Write a context and make it the current one; False when it was there like this."""
+    context = Context(name, tuple(servers), seed_file, user, ca_file, fleet)
+    if context in load_contexts().contexts:
+        return False
+    save_context(context)
+    names()
+    return True
+
+
+def spoken_to(name: str) -> str:
+    """The name of the context that `name` ('' for the current one) means; '-' when there is none."""
+    try:
+        return load_context(name).name
+    except SettingsInvalid:
+        return name or "-"

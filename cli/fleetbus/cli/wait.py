@@ -1,0 +1,87 @@
+"""`fleetbus wait`: until a condition holds. Ends at once when it cannot any more, and always says what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetbus.cli import exit_codes, view
+from fleetbus.cli.durations import Duration
+from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.output import Output
+from fleetbus.cli.references import one
+from fleetbus.cli.table import Cell
+from fleetbus.cli.waiting import Goal, Standing, Verdict, judge
+
+if TYPE_CHECKING:
+    from fleetbus.client import Fleet
+
+Target = tuple[str, str, Goal]
+"""(kind, name, goal)."""
+
+
+@click.command("wait")
+@click.argument("what", nargs=-1, required=True, metavar="TYPE/NAME…")
+@click.option(
+    "--for", "goal", default="condition=Ready", show_default=True, metavar="condition=TYPE[=STATUS]|delete"
+)
+@click.option("--timeout", "timeout_s", type=Duration(), default="5m", show_default=True)
+@pass_invocation
+def command(invocation: Invocation, what: tuple[str, ...], goal: str, timeout_s: float) -> int:
+    """
+    \b
+    fleetbus wait bundle/ingress --timeout 10m
+    fleetbus wait cluster/prod-us --for condition=Connected
+    fleetbus wait bundle/ingress --for delete
+    """
+    wanted = parse_goal(goal)
+    targets = [(*one(text), wanted) for text in what]
+    return invocation.run(lambda fleet: wait_for(fleet, targets, timeout_s, invocation.output))
+
+
+def parse_goal(text: str) -> Goal:
+    """Raises UsageError."""
+    if text == "delete":
+        return Goal(type="")
+    word, _, rest = text.partition("=")
+    type_, _, status = rest.partition("=")
+    if word != "condition" or not type_ or status not in {"", "True", "False", "Unknown"}:
+        raise click.UsageError(f"--for `{text}`: write condition=Ready, condition=Ready=False or delete.")
+    return Goal(type_, status or "True")
+
+
+async def wait_for(fleet: Fleet, targets: Sequence[Target], timeout_s: float, output: Output) -> int:
+    """Wait for all targets at once, printing each as it ends; the exit code of the worst."""
+    waits = [asyncio.create_task(_one(fleet, target, output, timeout_s)) for target in targets]
+    try:
+        return max(await asyncio.gather(*waits))
+    finally:
+        for task in waits:
+            task.cancel()
+
+
+async def _one(fleet: Fleet, target: Target, output: Output, timeout_s: float) -> int:
+    kind, name, goal = target
+    reference = f"{kind.lower()}/{name}"
+    last = Verdict(Standing.GOING, "nothing is known of it yet")
+    try:
+        async with asyncio.timeout(timeout_s):
+            async with aclosing(fleet.watch(kind, names=(name,))) as lists:
+                async for result in lists:
+                    rows = [row.document for row in result.rows if view.name_of(row.document) == name]
+                    last = judge(rows[0] if rows else None, goal)
+                    if last.standing is not Standing.GOING:
+                        break
+    except TimeoutError:
+        output.line(f"{reference} ", Cell("timed out", "warn"), f": {last.missing}")
+        return exit_codes.TIMED_OUT
+    if last.standing is Standing.MET:
+        met = "deleted" if goal.deletion else f"condition {goal.type} is {goal.status}"
+        output.line(f"{reference} ", Cell(met, "good"))
+        return exit_codes.DONE
+    output.line(f"{reference} ", Cell("failed", "bad"), f": {last.missing}")
+    return exit_codes.FAILED

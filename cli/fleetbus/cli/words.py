@@ -1,0 +1,125 @@
+"""Words for completion, answered from a file of names that commands keep: only json, nothing of the bus.
+
+The shell runs `fleetbus __complete WORD…`; the answer is a word a line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+_TYPES: Final = ("clusters", "sources", "bundles", "secretbindings")
+_KIND_OF: Final = {
+    word: kind
+    for kind, words in {
+        "Cluster": ("cluster", "clusters", "cl"),
+        "Source": ("source", "sources", "src"),
+        "Bundle": ("bundle", "bundles", "bu"),
+        "SecretBinding": ("secretbinding", "secretbindings", "sb"),
+    }.items()
+    for word in words
+}
+_COMMANDS: Final = (
+    *("status", "get", "describe", "explain", "events", "doctor", "apply", "validate", "delete", "release"),
+    *("sync", "wait", "command", "secret", "init", "cluster", "local", "context", "help", "completion"),
+    "version",
+)
+_BELOW: Final = {
+    "command": ("run", "list", "cancel"),
+    "secret": ("revoke", "share"),
+    "cluster": ("join", "remove"),
+    "local": ("up", "down", "status", "env", "logs"),
+    "context": ("list", "use"),
+    "help": ("exit-codes", "environment", "formatting"),
+    "completion": ("bash", "zsh", "fish"),
+}
+_TAKES_REFERENCE: Final = frozenset(
+    {"get", "describe", "explain", "delete", "release", "sync", "wait", "why"}
+)
+_FORMS: Final = ("table", "wide", "name", "json", "yaml")
+
+
+def complete(words: Sequence[str]) -> int:
+    """Print what may stand in place of the last word; 0."""
+    last = words[-1] if words else ""
+    for found in candidates(words[:-1], last):
+        if found.startswith(last):
+            sys.stdout.write(found + "\n")
+    return 0
+
+
+def candidates(before: Sequence[str], last: str) -> Sequence[str]:
+    """The words that may come after `before`; `last` is what is typed already."""
+    given = [word for word in before if not word.startswith("-")]
+    if not given:
+        return _COMMANDS
+    if before[-1] in {"-o", "--output"}:
+        return _FORMS
+    if before[-1] in {"--cluster"}:
+        return _names().get("Cluster", ())
+    if before[-1] in {"--context"}:
+        return _contexts()
+    first = given[0]
+    if first in _BELOW:
+        return _after_group(first, given[1:])
+    if first not in _TAKES_REFERENCE:
+        return ()
+    word, slash, _ = last.partition("/")
+    if slash:
+        return [f"{word}/{name}" for name in _names().get(_KIND_OF.get(word, ""), ())]
+    if len(given) > 1 and given[1] in _KIND_OF:
+        return _names().get(_KIND_OF[given[1]], ())
+    return (*_TYPES, *(f"{kind.lower()}/" for kind in ("Cluster", "Source", "Bundle", "SecretBinding")))
+
+
+def _after_group(group: str, given: Sequence[str]) -> Sequence[str]:
+    if not given:
+        return _BELOW[group]
+    if (group, given[0]) == ("secret", "revoke"):
+        return _names().get("SecretBinding", ())
+    if (group, given[0]) == ("cluster", "remove"):
+        return _names().get("Cluster", ())
+    if (group, given[0]) == ("context", "use"):
+        return _contexts()
+    return ()
+
+
+def names_file() -> str:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(home, "fleetbus", "names.json")
+
+
+def _names() -> dict[str, list[str]]:
+    import json
+
+    try:
+        with open(names_file(), encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _contexts() -> list[str]:
+    return _names().get("contexts", [])
+
+
+def remember(kind: str, names: Sequence[str]) -> None:
+    """Keep the names of a kind for completion; a cache that cannot be written is done without."""
+    import json
+
+    known = _names()
+    if known.get(kind) == list(names):
+        return
+    known[kind] = list(names)
+    file = names_file()
+    beside = f"{file}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        with open(beside, "w", encoding="utf-8") as opened:
+            json.dump(known, opened)
+        os.replace(beside, file)
+    except OSError:
+        return

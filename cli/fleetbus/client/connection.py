@@ -1,0 +1,87 @@
+"""From a context to a connected bus; what hinders it becomes one error that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+
+from fleetbus.client.context import Context
+from fleetbus.runtime.bus import BusSettings, NatsBus
+from fleetbus.runtime.clock import Clock
+from fleetbus.schemas import subjects
+from fleetbus.schemas.errors import BusUnavailable, NotPermitted, SettingsInvalid
+
+CONNECT_TIMEOUT_S = 6.0
+
+logger = logging.getLogger("fleetbus.client")
+logger.addHandler(logging.NullHandler())
+
+
+class _Heard:
+    """What the bus last said about not connecting; the rest goes to the standard library's logging."""
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self.refused = asyncio.Event()
+
+    def processor(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if event.get("event") == "not connected":
+            self.reason = str(event.get("reason", ""))
+            if "authorization" in self.reason.lower():
+                self.refused.set()
+        return structlog.stdlib.render_to_log_kwargs(_logger, _method, event)
+
+    def log(self) -> structlog.typing.FilteringBoundLogger:
+        log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+            logger, processors=[self.processor], wrapper_class=structlog.stdlib.BoundLogger
+        )
+        return log
+
+
+@asynccontextmanager
+async def connected_bus(context: Context, clock: Clock) -> AsyncIterator[NatsBus]:
+    """A connected bus. Raises SettingsInvalid, NotPermitted, BusUnavailable."""
+    heard = _Heard()
+    settings = BusSettings(
+        servers=context.servers,
+        nkey_seed=context.seed(),
+        inbox_prefix=subjects.operator_inbox(context.user),
+        name=f"fleetbus client {context.user}",
+        ca_file=str(context.ca_file) if context.ca_file else "",
+    )
+    async with NatsBus(settings, clock, heard.log()) as bus:
+        await _connect(bus, context, heard)
+        yield bus
+
+
+async def _connect(bus: NatsBus, context: Context, heard: _Heard) -> None:
+    steps = [asyncio.ensure_future(bus.wait_connected()), asyncio.ensure_future(heard.refused.wait())]
+    try:
+        await asyncio.wait(steps, timeout=CONNECT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for step in steps:
+            step.cancel()
+    if bus.connected:
+        return
+    where = f"context {context.name}"
+    if heard.refused.is_set():
+        raise NotPermitted(
+            f"the bus does not know the key of `{context.user}`",
+            where=where,
+            remedy="ask whoever runs the fleet, or take another context with --context",
+        )
+    if "certificate" in heard.reason.lower():
+        raise SettingsInvalid(f"the bus's certificate is not trusted: {heard.reason}", where=where)
+    reason = heard.reason or "no answer"
+    raise BusUnavailable(
+        f"no connection to {', '.join(context.servers)}: {reason}",
+        where=where,
+        remedy="see whether the bus runs there (`fleetbus local status` for a local fleet)",
+    )

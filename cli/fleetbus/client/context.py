@@ -1,0 +1,198 @@
+"""Contexts: which fleet, where its bus is, and with which key one speaks to it. Kept in one YAML file.
+
+    current-context: local
+    contexts:
+      local: {servers: ["tls://127.0.0.1:4222"], ca: ca.crt, seed: admin.seed, user: admin, fleet: local}
+
+Paths that are not absolute start at the file's folder. The seed stands in a file of its own, mode 0600.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetbus.schemas.errors import NotFound, SettingsInvalid
+
+CONFIG_VARIABLE = "FLEETBUS_CONFIG"
+CONTEXT_VARIABLE = "FLEETBUS_CONTEXT"
+_NO_CONTEXT = "`fleetbus init` or `fleetbus local up` makes one"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One fleet and one credential. Without `ca_file` the machine's own authorities count."""
+
+    name: str
+    servers: tuple[str, ...]
+    seed_file: Path
+    user: str
+    ca_file: Path | None = None
+    fleet: str = ""
+
+    def seed(self) -> str:
+        """The nkey seed. Raises SettingsInvalid when it cannot be read or others may read it."""
+        where = str(self.seed_file)
+        try:
+            if stat.S_IMODE(self.seed_file.stat().st_mode) & 0o077:
+                raise SettingsInvalid("others may read this seed", where=where, remedy=f"chmod 600 {where}")
+            return self.seed_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsInvalid("the seed cannot be read", where=where) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """All contexts of a file; `current` may be empty."""
+
+    current: str = ""
+    contexts: tuple[Context, ...] = ()
+
+
+def config_file() -> Path:
+    """FLEETBUS_CONFIG, else `fleetbus/config.yaml` below XDG_CONFIG_HOME."""
+    if named := os.environ.get(CONFIG_VARIABLE):
+        return Path(named).expanduser()
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "fleetbus" / "config.yaml"
+
+
+def load_context(name: str = "", *, file: Path | None = None) -> Context:
+    """The context of this name; without one FLEETBUS_CONTEXT, else the current one.
+
+    Raises SettingsInvalid: no file, no such context, or one that lacks something.
+    """
+    path = file or config_file()
+    found = load_contexts(path)
+    wanted = name or os.environ.get(CONTEXT_VARIABLE, "") or found.current
+    if not wanted:
+        raise SettingsInvalid("there is no current context", where=str(path), remedy=_NO_CONTEXT)
+    for context in found.contexts:
+        if context.name == wanted:
+            return context
+    known = ", ".join(context.name for context in found.contexts) or "none"
+    raise SettingsInvalid(f"there is no context `{wanted}`", where=str(path), remedy=f"there are: {known}")
+
+
+def load_contexts(file: Path | None = None) -> Contexts:
+    """Everything in the file; nothing when there is none. Raises SettingsInvalid."""
+    path = file or config_file()
+    config = _read(path)
+    contexts = _mapping(config.get("contexts"), "contexts", path)
+    return Contexts(
+        str(config.get("current-context") or ""),
+        tuple(_context(str(name), value, path) for name, value in contexts.items()),
+    )
+
+
+def save_context(context: Context, *, file: Path | None = None, current: bool = True) -> Path:
+    """Write or replace one context, and with `current` make it the current one; the file.
+
+    Other contexts and keys stay. The file is replaced in one step, mode 0600.
+    """
+    path = file or config_file()
+    config = _read(path)
+    entry: dict[str, Any] = {
+        "servers": list(context.servers),
+        "seed": str(context.seed_file),
+        "user": context.user,
+    }
+    entry |= {"ca": str(context.ca_file)} if context.ca_file else {}
+    entry |= {"fleet": context.fleet} if context.fleet else {}
+    contexts = {**_mapping(config.get("contexts"), "contexts", path), context.name: entry}
+    config = {**config, "contexts": contexts}
+    if current or not config.get("current-context"):
+        config["current-context"] = context.name
+    _write(path, config)
+    return path
+
+
+def use_context(name: str, *, file: Path | None = None) -> None:
+    """Make a context the current one. Raises NotFound."""
+    path = file or config_file()
+    config = _read(path)
+    if name not in _mapping(config.get("contexts"), "contexts", path):
+        raise NotFound(f"there is no context `{name}`", where=str(path))
+    _write(path, {**config, "current-context": name})
+
+
+def remove_context(name: str, *, file: Path | None = None) -> None:
+    """Take a context out of the file; nothing when it is not there. Seed and authority stay."""
+    path = file or config_file()
+    config = _read(path)
+    contexts = dict(_mapping(config.get("contexts"), "contexts", path))
+    if contexts.pop(name, None) is None:
+        return
+    config = {**config, "contexts": contexts}
+    if config.get("current-context") == name:
+        config["current-context"] = next(iter(contexts), "")
+    _write(path, config)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        config = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsInvalid("the contexts cannot be read", where=str(path)) from error
+    except yaml.YAMLError as error:
+        raise SettingsInvalid("it is not YAML", where=str(path)) from error
+    return _mapping(config, "the whole", path)
+
+
+def _mapping(value: Any, what: str, path: Path) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise SettingsInvalid(f"{what} must be a map", where=str(path))
+    return value
+
+
+def _context(name: str, value: Any, path: Path) -> Context:
+    entry = _mapping(value, f"contexts.{name}", path)
+
+    def text(key: str, *, needed: bool = True) -> str:
+        found = entry.get(key)
+        if not found and not needed:
+            return ""
+        if not isinstance(found, str) or not found:
+            raise SettingsInvalid(f"contexts.{name}.{key} must be given as text", where=str(path))
+        return found
+
+    servers = entry.get("servers")
+    if not isinstance(servers, list) or not servers or not all(isinstance(one, str) for one in servers):
+        raise SettingsInvalid(f"contexts.{name}.servers must be a list of addresses", where=str(path))
+    authority = text("ca", needed=False)
+    return Context(
+        name,
+        tuple(servers),
+        _place(path, text("seed")),
+        text("user"),
+        _place(path, authority) if authority else None,
+        text("fleet", needed=False),
+    )
+
+
+def _place(path: Path, named: str) -> Path:
+    return path.parent / Path(named).expanduser()
+
+
+def _write(path: Path, config: Mapping[str, Any]) -> None:
+    import yaml
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".config-")
+        with os.fdopen(handle, "w") as file:
+            yaml.safe_dump(dict(config), file, sort_keys=False)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise SettingsInvalid("the contexts cannot be written", where=str(path)) from error

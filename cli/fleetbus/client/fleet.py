@@ -1,0 +1,174 @@
+"""The fleet as an operator or a program speaks to it: one method a verb, and the events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal, TypeVar
+
+from fleetbus.client.connection import connected_bus
+from fleetbus.client.context import Context
+from fleetbus.client.events import Event, Since, events
+from fleetbus.runtime.clock import Clock, SystemClock
+from fleetbus.runtime.ports import Bus
+from fleetbus.schemas import api, subjects
+from fleetbus.schemas.canonical import canonical
+from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
+from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed
+from fleetbus.schemas.models import Received, Written
+
+R = TypeVar("R", bound=Received)
+
+TIMEOUT_S = 10.0
+WATCH_WAIT_S = 20.0
+_WATCH_GRACE_S = 5.0
+_RETRY_S = (0.1, 5.0)
+
+
+@asynccontextmanager
+async def connect(context: Context, *, clock: Clock | None = None) -> AsyncIterator[Fleet]:
+    """The fleet of a context. Raises SettingsInvalid, NotPermitted, BusUnavailable."""
+    clock = clock or SystemClock()
+    async with connected_bus(context, clock) as bus:
+        yield Fleet(bus, clock)
+
+
+class Fleet:
+    """A connected fleet. Every method raises what the controller answered, as an error of the one tree;
+    BusUnavailable when no controller answers; NotPermitted when the credential may not ask."""
+
+    def __init__(self, bus: Bus, clock: Clock) -> None:
+        self._bus = bus
+        self._clock = clock
+
+    async def apply(
+        self, documents: Iterable[Mapping[str, Any]], *, dry_run: bool = False, reason: str = ""
+    ) -> api.ApplyResult:
+        """All documents are valid and written, or none is."""
+        asked = api.ApplyRequest(
+            documents=tuple(dict(document) for document in documents), dry_run=dry_run, reason=reason
+        )
+        return await self._ask("apply", asked, api.ApplyResult)
+
+    async def list(
+        self, kind: str, *, names: tuple[str, ...] = (), labels: str = "", bundle: str = ""
+    ) -> api.ListResult:
+        """Documents of a kind with their status; `bundle` keeps the clusters on which it is placed."""
+        asked = api.ListRequest(kind=kind, names=names, labels=labels, bundle=bundle)
+        return await self._ask("list", asked, api.ListResult)
+
+    async def watch(
+        self, kind: str, *, names: tuple[str, ...] = (), labels: str = ""
+    ) -> AsyncGenerator[api.ListResult, None]:
+        """The list now and after every change, for ever; survives reconnects and changes of controller.
+
+        The first answer must come: BusUnavailable when no controller answers.
+        """
+        version, failures, answered = 0, 0, False
+        while True:
+            asked = api.WatchRequest(
+                kind=kind, names=names, labels=labels, version=version, wait_s=WATCH_WAIT_S if answered else 0
+            )
+            try:
+                found = await self._ask(
+                    "watch", asked, api.ListResult, timeout_s=asked.wait_s + _WATCH_GRACE_S
+                )
+            except BusUnavailable:
+                if not answered:
+                    raise
+                failures += 1
+                pause_s = min(_RETRY_S[1], _RETRY_S[0] * 2.0 ** min(failures, 8))
+                await self._clock.sleep(self._clock.jitter(pause_s))
+                continue
+            if not answered or found.version != version:
+                yield found
+            version, failures, answered = found.version, 0, True
+
+    async def describe(self, kind: str, name: str) -> api.Described:
+        return await self._ask("describe", api.NameRequest(kind=kind, name=name), api.Described)
+
+    async def explain(self, name: str, *, cluster: str = "", kind: str = "Bundle") -> api.Explained:
+        """Why each cluster is placed or not; with `cluster`, each clause asked of that one."""
+        asked = api.ExplainRequest(bundle=name, cluster=cluster, kind=kind)
+        return await self._ask("explain", asked, api.Explained)
+
+    async def delete(
+        self, kind: str, name: str, *, policy: Literal["Keep", "Remove", ""] = "", reason: str = ""
+    ) -> api.Accepted:
+        asked = api.DeleteRequest(kind=kind, name=name, policy=policy, reason=reason)
+        return await self._ask("delete", asked, api.Accepted)
+
+    async def release(self, kind: str, name: str, *, prune: int, reason: str = "") -> api.Accepted:
+        """Let a held prune go; `prune` must be the number of objects that are held."""
+        asked = api.ReleaseRequest(kind=kind, name=name, prune=prune, reason=reason)
+        return await self._ask("release", asked, api.Accepted)
+
+    async def sync(self, kind: str, name: str) -> api.Accepted:
+        return await self._ask("sync", api.SyncRequest(kind=kind, name=name), api.Accepted)
+
+    async def revoke(self, name: str, *, reason: str = "") -> api.Accepted:
+        """Revoke a SecretBinding: in Vault, then in its clusters."""
+        return await self._ask("revoke", api.RevokeRequest(name=name, reason=reason), api.Accepted)
+
+    async def remove(self, name: str, *, reason: str = "") -> api.Accepted:
+        """Take a cluster out of the fleet. Its workloads stay."""
+        return await self._ask("remove", api.RemoveRequest(name=name, reason=reason), api.Accepted)
+
+    async def run_command(self, order: CommandOrder) -> CommandRow:
+        return await self._command(api.CommandRequest(action="run", order=order))
+
+    async def cancel_command(self, id: str) -> CommandRow:
+        return await self._command(api.CommandRequest(action="cancel", id=id))
+
+    async def list_commands(self, *, cluster: str = "") -> tuple[CommandRow, ...]:
+        """Open commands and those that ended lately, newest first."""
+        asked = api.CommandRequest(action="list", cluster=cluster)
+        return (await self._ask("command", asked, api.CommandsResult)).commands
+
+    async def overview(self) -> api.Overview:
+        return await self._ask("overview", None, api.Overview)
+
+    def events(
+        self, type: str = "*", since: Since = None, *, follow: bool = True
+    ) -> AsyncGenerator[Event, None]:
+        """What happened and, with `follow`, what happens: CloudEvents, each once, in order.
+
+        `type`: `bundle.*`, `bundle.applied`, `*`. `since`: the sequence of the last event that was dealt
+        with, a moment, or None for from now on. Keep `event.sequence` once an event is dealt with: whoever
+        resumes with it misses nothing and sees nothing twice.
+        """
+        return events(self._bus, self._clock, type, since, follow=follow)
+
+    async def _command(self, asked: api.CommandRequest) -> CommandRow:
+        rows = (await self._ask("command", asked, api.CommandsResult)).commands
+        if not rows:
+            raise MessageMalformed("the controller's answer has no command", where=subjects.api("command"))
+        return rows[0]
+
+    async def _ask(
+        self, verb: str, asked: Written | None, result: type[R], *, timeout_s: float = TIMEOUT_S
+    ) -> R:
+        subject = subjects.api(verb)
+        data = canonical(asked.as_json()) if asked is not None else b"{}"
+        try:
+            message = await self._bus.request(subject, data, timeout_s=timeout_s)
+        except BusUnavailable as error:
+            raise _nobody_answers(error) from error
+        answer = api.Answer.from_bytes(message.data)
+        if not answer.ok:
+            raise _refusal(answer)
+        return result.from_json(answer.result)
+
+
+def _nobody_answers(error: BusUnavailable) -> BusUnavailable:
+    return BusUnavailable(
+        f"no controller answers: {error.message}",
+        where=error.where,
+        remedy="see whether a controller runs and leads: `nats service ls`, and its log",
+    )
+
+
+def _refusal(answer: api.Answer) -> FleetbusError:
+    if answer.error is None:
+        return MessageMalformed("the controller's answer is neither a result nor an error")
+    return api.raised(answer.error)

@@ -1,0 +1,54 @@
+"""Everything that a door may use to answer: one value, made anew for each term."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fleetbus.controller.command_lists import CommandLists
+from fleetbus.controller.leader import Term
+from fleetbus.controller.ports import Capability
+from fleetbus.controller.recent import Recent
+from fleetbus.controller.reconcile import Reconciler
+from fleetbus.controller.statuses import Statuses
+from fleetbus.controller.store import Documents
+from fleetbus.controller.views import Known
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.ports import Bus
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """`operators`: public nkey → name, read afresh each time. `version`: this controller's.
+
+    `watching`: the kinds that are being watched now, one entry a watcher.
+    """
+
+    bus: Bus
+    clock: Clock
+    term: Term
+    known: Known
+    documents: Documents
+    statuses: Statuses
+    reconciler: Reconciler
+    command_lists: CommandLists
+    recent: Recent
+    capabilities: Sequence[Capability]
+    operators: Callable[[], Mapping[str, str]]
+    version: str
+    watching: list[str] = field(default_factory=list)
+
+    def capability(self, kind: str) -> Capability | None:
+        return next((one for one in self.capabilities if one.kind == kind), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question: who asks, and the bytes of what is asked."""
+
+    by: str
+    data: bytes
+
+
+Verb = Callable[[Desk, Request], Awaitable[Mapping[str, object]]]
+"""Answers with the result's JSON; raises the errors of the tree."""

@@ -1,0 +1,96 @@
+"""The door for operators: a NATS service, one endpoint a verb, on which the controller that leads answers.
+
+Who asks is what the bus's server wrote when the request crossed into our account: a client cannot write that
+header, and requests that did not cross are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+from pydantic import ValidationError
+
+from fleetbus.controller.desk import Desk, Request, Verb
+from fleetbus.controller.doors import commanding, reading, writing
+from fleetbus.controller.presence import requester
+from fleetbus.controller.text import clean, raised_at
+from fleetbus.runtime.ports import Message
+from fleetbus.schemas import api, subjects
+from fleetbus.schemas.canonical import canonical
+from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
+
+DESCRIPTION = "Fleetbus's controller: documents, commands, and what is known of the fleet"
+IMPORTED_REPLY = "_R_."
+"""How replies begin whose request came through a service import."""
+
+VERBS: Mapping[str, Verb] = {
+    "apply": writing.apply,
+    "list": reading.list_,
+    "watch": reading.watch,
+    "describe": reading.describe,
+    "explain": reading.explain,
+    "delete": writing.delete,
+    "release": writing.release,
+    "sync": writing.sync,
+    "revoke": writing.revoke,
+    "command": commanding.command,
+    "overview": reading.overview,
+    "remove": writing.remove,
+}
+
+_log = structlog.get_logger("controller")
+
+
+async def serve(desk: Desk) -> None:
+    """Answer until cancelled."""
+
+    async def answer(endpoint: str, message: Message) -> bytes:
+        return await answered(desk, endpoint, message)
+
+    endpoints = {verb: subjects.api(verb) for verb in api.VERBS}
+    await desk.bus.serve(api.SERVICE_NAME, desk.version, DESCRIPTION, endpoints, answer)
+
+
+async def answered(desk: Desk, verb: str, message: Message) -> bytes:
+    """The envelope for one request; never raises but when cancelled."""
+    try:
+        request = Request(operator(desk, message), message.data)
+        result = await VERBS[verb](desk, request)
+        return canonical(api.Answer(ok=True, result=dict(result)).as_json())
+    except FleetbusError as error:
+        told = error
+    except ValidationError as error:
+        told = DocumentInvalid(_request_finding(error), where=f"request `{verb}`")
+    except (
+        Exception
+    ) as error:  # The edge of the service: a mistake of ours answers this request and nothing else.
+        identifier = desk.clock.identifier()
+        _log.error(
+            "request failed", id=identifier, verb=verb, error=type(error).__name__, raised_at=raised_at(error)
+        )
+        told = Terminal(
+            f"internal error, id {identifier}", remedy="the controller's log has more under this id"
+        )
+    _log.info("request refused", verb=verb, reason=told.sentence())
+    return canonical(api.Answer(ok=False, error=api.report(told)).as_json())
+
+
+def operator(desk: Desk, message: Message) -> str:
+    """The name of who asks. Raises NotPermitted."""
+    key = requester(message) if message.reply.startswith(IMPORTED_REPLY) else ""
+    if not key:
+        raise NotPermitted("the request did not come from an operator's account")
+    name = desk.operators().get(key)
+    if name is None:
+        raise NotPermitted(
+            f"{clean(key, 60)} is no operator of this fleet",
+            remedy="add the key to `operators` in its settings",
+        )
+    return name
+
+
+def _request_finding(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return clean(f"{place}: {first['msg']}" if place else str(first["msg"]), 300)

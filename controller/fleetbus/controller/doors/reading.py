@@ -1,0 +1,144 @@
+"""The verbs that change nothing: list, watch, describe, explain, overview."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from fleetbus.controller.decisions.placement import place
+from fleetbus.controller.decisions.selectors import matches, parse_selector
+from fleetbus.controller.desk import Desk, Request
+from fleetbus.controller.doors.overview import overview
+from fleetbus.controller.doors.validation import known_kind
+from fleetbus.controller.views import CLUSTER
+from fleetbus.schemas import api
+from fleetbus.schemas.canonical import parse_json
+from fleetbus.schemas.documents import Placement, Status, Stored, as_document
+from fleetbus.schemas.errors import NotFound, Refused
+
+Result = Mapping[str, object]
+
+MOST_WATCHING = 40
+"""Watchers that wait at a time, of the places that the service has; who comes beyond that is answered at once."""
+_EVENTS = 10
+_TOGETHER_S = 0.1
+
+__all__ = ["describe", "explain", "list_", "overview", "watch"]
+
+
+async def list_(desk: Desk, request: Request) -> Result:
+    asked = api.ListRequest.model_validate(parse_json(request.data))
+    return _listed(desk, asked).as_json()
+
+
+async def watch(desk: Desk, request: Request) -> Result:
+    """The list as soon as its version moves, or after the time that was asked for."""
+    asked = api.WatchRequest.model_validate(parse_json(request.data))
+    kind = known_kind(asked.kind)
+    listed = api.ListRequest(kind=asked.kind, names=asked.names, labels=asked.labels)
+    if len(desk.watching) >= MOST_WATCHING:
+        return _listed(desk, listed, missing=True).as_json()
+    desk.watching.append(kind)
+    try:
+        async with asyncio.timeout(asked.wait_s):
+            while desk.known.version(kind) == asked.version:
+                await desk.known.changed.wait()
+            await desk.clock.sleep(_TOGETHER_S)
+    except TimeoutError:
+        pass
+    finally:
+        desk.watching.remove(kind)
+    return _listed(desk, listed, missing=True).as_json()
+
+
+async def describe(desk: Desk, request: Request) -> Result:
+    asked = api.NameRequest.model_validate(parse_json(request.data))
+    stored = desk.documents.named((known_kind(asked.kind), asked.name))
+    row = _row(desk, stored, desk.clock.now())
+    about = f"{stored.kind.lower()}/{stored.name}"
+    events = desk.recent.in_cluster(stored.name) if stored.kind == CLUSTER else desk.recent.of(about)
+    return api.Described(
+        document=row.document,
+        live=row.live,
+        events=tuple(event.as_json() for event in events[-_EVENTS:]),
+    ).as_json()
+
+
+async def explain(desk: Desk, request: Request) -> Result:
+    asked = api.ExplainRequest.model_validate(parse_json(request.data))
+    kind = known_kind(asked.kind)
+    capability = desk.capability(kind)
+    if capability is None or capability.explain is None:
+        raise Refused(f"documents of kind {kind} have no placement")
+    stored = desk.documents.named((kind, asked.bundle))
+    if asked.cluster and desk.known.cluster(asked.cluster) is None:
+        raise NotFound(f"there is no cluster `{asked.cluster[:63]}`", remedy="see `fleetbus get clusters`")
+    view = desk.known.view()
+    told = dict(capability.explain(stored, view, asked.cluster))
+    placed = place(Placement.model_validate(stored.spec.get("placement", {})), view.clusters.values())
+    shown = api.Explained.from_json(
+        {
+            "kind": kind,
+            "name": stored.name,
+            "generation": stored.generation,
+            "clusters": placed.total,
+            "placed": told.get("placed", placed.clusters),
+            "excluded": [one.as_json() for one in placed.exclusions],
+            "clauses": [
+                {**one, "clause": f"{one['clause']} {one['rule']}".strip()} for one in told.get("checks", ())
+            ],
+        }
+    )
+    return {**told, **shown.as_json()}
+
+
+def _listed(desk: Desk, asked: api.ListRequest, *, missing: bool = False) -> api.ListResult:
+    """`missing`: names that are not there are left out instead of being an error."""
+    kind = known_kind(asked.kind)
+    version = desk.known.version(kind)
+    found: Iterable[Stored] = desk.known.view().of_kind(kind)
+    if asked.names:
+        named = [desk.known.document((kind, name)) for name in asked.names]
+        if not missing and None in named:
+            desk.documents.named((kind, asked.names[named.index(None)]))
+        found = [stored for stored in named if stored is not None]
+    if asked.labels:
+        selector = parse_selector(asked.labels)
+        found = [stored for stored in found if matches(selector, stored.labels)]
+    if asked.bundle:
+        desk.documents.named(("Bundle", asked.bundle))
+        status = desk.known.status(("Bundle", asked.bundle))
+        on = set(status.details.get("placed", ())) if status else set()
+        found = [stored for stored in found if stored.name in on]
+    now = desk.clock.now()
+    return api.ListResult(rows=tuple(_row(desk, stored, now) for stored in found), version=version)
+
+
+def _row(desk: Desk, stored: Stored, now: datetime) -> api.Row:
+    status = desk.known.status(stored.key)
+    return api.Row(document=as_document(stored, shown_status(status)), live=_live(desk, stored, now))
+
+
+def shown_status(status: Status | None) -> dict[str, Any]:
+    """A status as an operator sees it: observedGeneration, conditions, details."""
+    if status is None:
+        return {}
+    told = status.as_json()
+    return {key: told[key] for key in ("observedGeneration", "conditions", "details") if key in told}
+
+
+def _live(desk: Desk, stored: Stored, now: datetime) -> dict[str, Any]:
+    live: dict[str, Any] = {}
+    if stored.deleting is not None:
+        live["deleting"] = stored.deleting.as_json()
+    view = desk.known.cluster(stored.name) if stored.kind == CLUSTER else None
+    if view is not None:
+        live["connected"] = view.connected
+        live["published"] = list(view.published)
+        if view.last_seen_at is not None:
+            live["lastSeenS"] = round(max(0.0, (now - view.last_seen_at).total_seconds()), 1)
+        if view.refused:
+            live["refused"] = view.refused
+    return live

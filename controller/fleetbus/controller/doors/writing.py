@@ -1,0 +1,168 @@
+"""The verbs that change documents. Each change carries who did it and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from fleetbus.controller.desk import Desk, Request
+from fleetbus.controller.doors.validation import known_kind, validated
+from fleetbus.controller.ports import Key
+from fleetbus.controller.reconcile import SYNC_TIMEOUT_S
+from fleetbus.controller.store import Author
+from fleetbus.schemas import api, conditions
+from fleetbus.schemas.canonical import parse_json
+from fleetbus.schemas.documents import Document, Stored, Tombstone
+from fleetbus.schemas.errors import Refused
+
+Result = Mapping[str, object]
+
+
+async def apply(desk: Desk, request: Request) -> Result:
+    asked = api.ApplyRequest.model_validate(parse_json(request.data))
+    documents = validated(asked.documents)
+    author = Author(request.by, "apply", asked.reason)
+    applied = await desk.documents.apply(documents, author, dry_run=asked.dry_run)
+    return api.ApplyResult(applied=tuple(applied), warnings=tuple(_warnings(desk, documents))).as_json()
+
+
+def _warnings(desk: Desk, documents: list[Document]) -> list[str]:
+    """References to what is not there yet: allowed, since it may come."""
+    coming = {(one.kind, one.metadata.name) for one in documents}
+    return [
+        f"Bundle {one.metadata.name}: there is no Source `{one.spec.source}` yet"
+        for one in documents
+        if one.kind == "Bundle"
+        and ("Source", one.spec.source) not in coming
+        and desk.known.document(("Source", one.spec.source)) is None
+    ]
+
+
+async def delete(desk: Desk, request: Request) -> Result:
+    asked = api.DeleteRequest.model_validate(parse_json(request.data))
+    kind = known_kind(asked.kind)
+    stored = desk.documents.named((kind, asked.name))
+    if kind == "Cluster":
+        raise Refused(
+            "a cluster is not deleted but removed from the fleet",
+            remedy=f"fleetbus cluster remove {asked.name}",
+        )
+    if kind == "Source":
+        _refuse_used(desk, asked.name)
+    policy = asked.policy or stored.spec.get("untarget") or "Remove"
+    return await _bury(desk, stored, policy, Author(request.by, "delete", asked.reason))
+
+
+def _refuse_used(desk: Desk, source: str) -> None:
+    users = [one.name for one in desk.known.view().of_kind("Bundle") if one.spec.get("source") == source]
+    if users:
+        some = ", ".join(users[:10]) + (", …" if len(users) > 10 else "")
+        raise Refused(
+            f"{len(users)} bundle{'s use' if len(users) > 1 else ' uses'} it: {some}",
+            where=f"Source {source}",
+            remedy="delete them, or point them to another source, first",
+        )
+
+
+async def _bury(desk: Desk, stored: Stored, policy: str, author: Author) -> Result:
+    def amend(before: Stored) -> Stored:
+        if before.deleting is not None:
+            return before
+        tombstone = Tombstone(
+            at=desk.clock.now(), policy="Keep" if policy == "Keep" else "Remove", by=author.by
+        )
+        return before.model_copy(update={"deleting": tombstone})
+
+    after = await desk.documents.amend(stored.key, amend, author)
+    tombstone = after.deleting
+    message = "it goes when every placed cluster's receipt is in"
+    if tombstone is not None and tombstone.policy != policy:
+        message = f"it was being deleted already, with policy {tombstone.policy}"
+    return _accepted(after, message)
+
+
+async def remove(desk: Desk, request: Request) -> Result:
+    """A cluster leaves the fleet; waits until it is gone, as long as an operator would."""
+    asked = api.RemoveRequest.model_validate(parse_json(request.data))
+    stored = desk.documents.named(("Cluster", asked.name))
+    accepted = await _bury(desk, stored, "Keep", Author(request.by, "remove", asked.reason))
+    try:
+        async with asyncio.timeout(SYNC_TIMEOUT_S):
+            while (present := desk.known.document(stored.key)) is not None and present.uid == stored.uid:
+                await desk.known.changed.wait()
+    except TimeoutError:
+        return accepted
+    return _accepted(stored, "its document, mailboxes and states are gone; its workloads stay")
+
+
+async def release(desk: Desk, request: Request) -> Result:
+    asked = api.ReleaseRequest.model_validate(parse_json(request.data))
+    kind = known_kind(asked.kind)
+    capability = desk.capability(kind)
+    if capability is None or capability.release is None:
+        raise Refused(f"nothing of kind {kind} is ever held")
+    key: Key = (kind, asked.name)
+    released = capability.release(desk.documents.named(key), desk.known.status(key), asked.prune)
+
+    def amend(before: Stored) -> Stored:
+        return before.model_copy(update={"released_prune": dict(released)})
+
+    after = await desk.documents.amend(key, amend, Author(request.by, "release", asked.reason))
+    return _accepted(after, f"{asked.prune} held objects may be pruned now")
+
+
+async def revoke(desk: Desk, request: Request) -> Result:
+    asked = api.RevokeRequest.model_validate(parse_json(request.data))
+
+    def amend(before: Stored) -> Stored:
+        return before.model_copy(update={"spec": {**before.spec, "revoked": True}})
+
+    key: Key = ("SecretBinding", asked.name)
+    after = await desk.documents.amend(key, amend, Author(request.by, "revoke", asked.reason))
+    return _accepted(after, "withdrawn from its clusters; `fleetbus describe` shows the receipts")
+
+
+async def sync(desk: Desk, request: Request) -> Result:
+    asked = api.SyncRequest.model_validate(parse_json(request.data))
+    kind = known_kind(asked.kind)
+    stored = desk.documents.named((kind, asked.name))
+    keys: list[Key] = [stored.key]
+    source = stored.spec.get("source") if kind == "Bundle" else None
+    if isinstance(source, str) and desk.known.document(("Source", source)) is not None:
+        keys.insert(0, ("Source", source))
+
+    def followers() -> list[Key]:
+        name = keys[0][1] if keys[0][0] == "Source" else None
+        return [
+            one.key for one in desk.known.view().of_kind("Bundle") if name and one.spec.get("source") == name
+        ]
+
+    before = {key: _revision(desk, key) for key in followers()}
+    await desk.reconciler.sync(keys, followers)
+    moved = [key[1] for key in followers() if _revision(desk, key) != before.get(key)]
+    return _accepted(desk.documents.named(stored.key), _followed(desk, keys[0], moved))
+
+
+def _revision(desk: Desk, key: Key) -> tuple[object, object]:
+    status = desk.known.status(key)
+    details = status.details if status else {}
+    return details.get("revision"), details.get("artifact")
+
+
+def _followed(desk: Desk, key: Key, moved: list[str]) -> str:
+    """What an operator wants to know after a sync: the revision, who took it, what is wrong."""
+    status = desk.known.status(key)
+    ready = conditions.find(status.conditions, conditions.READY) if status else None
+    if ready is not None and ready.status == "False":
+        return f"{ready.reason}: {ready.message}"
+    details = status.details if status else {}
+    ref, commit = details.get("ref"), details.get("commit")
+    revision = f"{ref}@sha1:{commit}" if commit else ""
+    took = f"bundles that moved: {', '.join(moved)}" if moved else "nothing moved"
+    return f"{revision}; {took}" if revision else took
+
+
+def _accepted(stored: Stored, message: str) -> Result:
+    return api.Accepted(
+        kind=stored.kind, name=stored.name, message=message, generation=stored.generation
+    ).as_json()

@@ -1,0 +1,237 @@
+"""Transitions into events, each exactly once: one chain a cluster, and one for the fleet's documents.
+
+Every event is written expecting the chain's last sequence, and carries in a header how far each origin has
+come. So the chain's last event tells a controller that starts, or one that lost a race, what has been emitted;
+nothing else is remembered. An origin's transitions go out in their order.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from fleetbus.controller.ports import Change, Key
+from fleetbus.controller.recent import Recent
+from fleetbus.controller.server_time import ServerTime
+from fleetbus.controller.statuses import Statuses
+from fleetbus.controller.text import clean
+from fleetbus.controller.views import CLUSTER, Known
+from fleetbus.controller.worklist import Worklist
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.ports import Bus, Put
+from fleetbus.schemas import subjects
+from fleetbus.schemas.documents import Status
+from fleetbus.schemas.errors import DocumentInvalid, FleetbusError
+from fleetbus.schemas.events import EMITTED_HEADER, Transition, cloud_event, emitted_header, emitted_in
+from fleetbus.schemas.streams import EVENTS
+
+MOST_BYTES = 32 * 1024
+_ROUND = 64
+"""Statuses whose events go out before they are trimmed: what the header must hold stays small."""
+_REMEMBERED = 16
+_KEPT = timedelta(seconds=EVENTS.max_age_s)
+
+ChainKey = tuple[str, str]
+"""(realm, cluster), or (main realm, FLEET)."""
+
+FLEET_CHAIN: ChainKey = (subjects.MAIN, subjects.FLEET)
+
+_log = structlog.get_logger("controller")
+
+
+@dataclass(slots=True)
+class Chain:
+    """Where a chain ends, and how far each origin in it has come (the oldest first)."""
+
+    last: int
+    emitted: OrderedDict[str, int] = field(default_factory=OrderedDict)
+
+    def mark(self, origin: str, sequence: int) -> None:
+        self.emitted[origin] = sequence
+        self.emitted.move_to_end(origin)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Transitions of one origin that may not be events yet. `cluster` names their source, if any."""
+
+    origin: str
+    cluster: str | None
+    transitions: tuple[Transition, ...]
+
+
+def due(chain: Chain, pending: Iterable[Pending]) -> list[tuple[Pending, Transition]]:
+    """What the chain does not show yet, by time, each origin in its own order. Pure."""
+    found = [
+        (one, transition)
+        for one in pending
+        for transition in one.transitions
+        if transition.sequence > chain.emitted.get(one.origin, 0)
+    ]
+    latest: dict[str, float] = {}
+    keyed = []
+    for one, transition in sorted(found, key=lambda pair: (pair[0].origin, pair[1].sequence)):
+        # A clock that went back must not let a later transition overtake.
+        at_s = max(transition.at.timestamp(), latest.get(one.origin, 0.0))
+        latest[one.origin] = at_s
+        keyed.append(((at_s, one.origin, transition.sequence), one, transition))
+    return [(one, transition) for _, one, transition in sorted(keyed, key=lambda entry: entry[0])]
+
+
+def fitting(transition: Transition) -> Transition | None:
+    """The transition with printable, bounded text; None when its type can be no event's."""
+    try:
+        subjects.event_type(transition.type)
+    except DocumentInvalid:
+        return None
+    details = {
+        clean(key, 64): clean(value, 1024) if isinstance(value, str) else value
+        for key, value in list(transition.details.items())[:64]
+    }
+    short = transition.model_copy(
+        update={
+            "subject": clean(transition.subject, 320),
+            "reason": clean(transition.reason, 128),
+            "message": clean(transition.message, 2048),
+            "details": details,
+        }
+    )
+    return short if len(short.to_bytes()) < MOST_BYTES // 2 else short.model_copy(update={"details": {}})
+
+
+class Emitter:
+    """Writes EVENTS for the length of one term."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        known: Known,
+        statuses: Statuses,
+        recent: Recent,
+        time: ServerTime,
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._known = known
+        self._statuses = statuses
+        self._recent = recent
+        self._time = time
+        self._chains: dict[ChainKey, Chain] = {}
+        self._pending_keys: dict[Key, None] = {}
+        self._work: Worklist[ChainKey] = Worklist(clock, self._drain, at_once=16)
+
+    def changed(self, change: Change) -> None:
+        if change.what == "status":
+            status = self._known.status((change.kind, change.name))
+            if status is not None and status.outbox.pending:
+                self._pending_keys[(change.kind, change.name)] = None
+                self._work.add(FLEET_CHAIN)
+        elif change.what == "state":
+            view = self._known.cluster(change.name)
+            state = view.states.get(change.aspect) if view else None
+            if view is not None and state is not None and state.outbox.pending:
+                self._work.add((view.id.realm, view.id.name))
+
+    async def run(self) -> None:
+        """Emit everything pending, and then whatever comes, until cancelled."""
+        for kind, name in self._known.view().statuses:
+            self.changed(Change("status", kind, name))
+        for view in self._known.clusters():
+            for aspect in view.states:
+                self.changed(Change("state", CLUSTER, view.id.name, aspect))
+        await self._work.run()
+
+    async def _drain(self, key: ChainKey) -> float | None:
+        if key == FLEET_CHAIN:
+            await self._drain_fleet()
+            return None
+        view = self._known.cluster(key[1])
+        if view is not None and view.id.realm == key[0]:
+            await self._emit(
+                key,
+                [
+                    Pending(f"{state.uid}/{aspect}", view.id.name, state.outbox.pending)
+                    for aspect, state in view.states.items()
+                ],
+            )
+        return None
+
+    async def _drain_fleet(self) -> None:
+        while self._pending_keys:
+            keys = list(self._pending_keys)[:_ROUND]
+            found = [(key, status) for key in keys if (status := self._known.status(key)) is not None]
+            chain = await self._emit(FLEET_CHAIN, [_of_status(key, status) for key, status in found])
+            for key in keys:
+                del self._pending_keys[key]
+            for key, status in found:
+                try:
+                    await self._trim(key, status.uid, chain.emitted.get(status.uid, 0))
+                except FleetbusError:
+                    self._pending_keys[key] = None
+                    raise
+            while len(chain.emitted) > _REMEMBERED:
+                chain.emitted.popitem(last=False)
+
+    async def _trim(self, key: Key, uid: str, emitted: int) -> None:
+        def amend(status: Status | None) -> Status | None:
+            if status is None or status.uid != uid or not status.outbox.pending:
+                return None
+            return status.model_copy(update={"outbox": status.outbox.without(emitted)})
+
+        await self._statuses.amend(key, amend)
+
+    async def _emit(self, key: ChainKey, pending: Iterable[Pending]) -> Chain:
+        """Raises SequenceConflict and BusUnavailable; then the chain is read anew before the next try."""
+        pending = list(pending)
+        chain = self._chains.get(key) or await self._read(key)
+        if key != FLEET_CHAIN and pending:
+            # A cluster that was made anew counts from the start, under its own UID.
+            owners = {one.origin.partition("/")[0] for one in pending}
+            for origin in [one for one in chain.emitted if one.partition("/")[0] not in owners]:
+                del chain.emitted[origin]
+        for one, transition in due(chain, pending):
+            short = fitting(transition)
+            too_old = not chain.last and transition.at + _KEPT < self._time.now()
+            if short is None or too_old:
+                _log.warning(
+                    "a transition makes no event", origin=one.origin, type=clean(transition.type, 80)
+                )
+                chain.mark(one.origin, transition.sequence)
+                continue
+            try:
+                await self._write(key, chain, one, short)
+            except FleetbusError:
+                self._chains.pop(key, None)
+                raise
+        return chain
+
+    async def _write(self, key: ChainKey, chain: Chain, one: Pending, transition: Transition) -> None:
+        event = cloud_event(self._known.fleet, one.cluster, one.origin, transition)
+        marks = {**chain.emitted, one.origin: transition.sequence}
+        put = Put(
+            subjects.emit(*key, transition.type),
+            event.to_bytes(),
+            expected=chain.last,
+            expected_subject=subjects.events_of(*key),
+            headers={EMITTED_HEADER: emitted_header(marks)},
+        )
+        chain.last = await self._bus.put(put)
+        chain.mark(one.origin, transition.sequence)
+        self._recent.add(event)
+
+    async def _read(self, key: ChainKey) -> Chain:
+        last = await self._bus.get_last(EVENTS.name, subjects.events_of(*key))
+        chain = Chain(last.sequence if last else 0)
+        if last is not None:
+            chain.emitted.update(emitted_in(last.headers))
+        self._chains[key] = chain
+        return chain
+
+
+def _of_status(key: Key, status: Status) -> Pending:
+    return Pending(status.uid, key[1] if key[0] == CLUSTER else None, status.outbox.pending)

@@ -1,0 +1,259 @@
+"""From the bus into what is known: documents, statuses, our own mailboxes, and what the clusters report.
+
+A message that is refused leaves the last good one, is noted, and makes one event a distinct sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from fleetbus.controller.recent import Recent
+from fleetbus.controller.server_time import ServerTime
+from fleetbus.controller.statuses import Statuses
+from fleetbus.controller.text import clean
+from fleetbus.controller.verification import Expected, verified_state
+from fleetbus.controller.views import CLUSTER, Known, cluster_spec
+from fleetbus.controller.worklist import Worklist
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.ports import Bus, CaughtUp, Message
+from fleetbus.schemas import subjects
+from fleetbus.schemas.capabilities import clusters as words
+from fleetbus.schemas.desired import CommandList, Head
+from fleetbus.schemas.documents import Status, Stored
+from fleetbus.schemas.errors import FleetbusError, MessageMalformed
+from fleetbus.schemas.events import Happened
+from fleetbus.schemas.signing import verify
+from fleetbus.schemas.states import RESULT_ASPECT
+from fleetbus.schemas.streams import DESIRED, DOCUMENTS, STATE, STATUS
+from fleetbus.schemas.subjects import ClusterId
+
+REMOVED_HEADER = "Fleetbus-Removed"
+MOST_NOTED = 32
+"""Distinct refusals a cluster that make events; what a hostile agent can add to the events is bounded."""
+
+_log = structlog.get_logger("controller")
+
+Take = Callable[[Message], None]
+
+
+class Follow:
+    """Followers of every stream that the controller reads; `run` until cancelled, `ready` once all is known."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        known: Known,
+        statuses: Statuses,
+        recent: Recent,
+        time: ServerTime,
+        *,
+        signing_key: str,
+    ) -> None:
+        self.ready = asyncio.Event()
+        self._bus = bus
+        self._known = known
+        self._statuses = statuses
+        self._recent = recent
+        self._time = time
+        self._signing_key = signing_key
+        self._refusals: dict[str, dict[str, str]] = {}
+        self._noted: dict[str, set[str]] = {}
+        self._to_note: dict[str, list[str]] = {}
+        self._notes: Worklist[str] = Worklist(clock, self._note, at_once=2)
+        self._rereads: Worklist[str] = Worklist(clock, self._read_again, at_once=2)
+        self._identities: dict[str, tuple[str, str, str]] = {}
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            await self._recent.load(self._bus)
+            first = [
+                (DOCUMENTS.name, subjects.ALL_DOCUMENTS, self._take_document),
+                (STATUS.name, subjects.ALL_STATUSES, self._take_status),
+            ]
+            then = [
+                (DESIRED.name, subjects.ALL_HEADS, self._take_head),
+                (DESIRED.name, subjects.ALL_COMMANDS, self._take_commands),
+                (STATE.name, subjects.ALL_STATES, self._take_state),
+                (STATE.name, subjects.ALL_RESULTS, self._take_state),
+            ]
+            for group in (first, then):
+                caught = [asyncio.Event() for _ in group]
+                for (stream, subject, take), event in zip(group, caught, strict=True):
+                    tasks.create_task(self._follow(stream, subject, take, event))
+                for event in caught:
+                    await event.wait()
+            self._known.listeners.append(self._identity_changed)
+            tasks.create_task(self._notes.run())
+            tasks.create_task(self._rereads.run())
+            self.ready.set()
+
+    async def _follow(self, stream: str, subject: str, take: Take, caught: asyncio.Event) -> None:
+        async for item in self._bus.follow(stream, subject):
+            if isinstance(item, CaughtUp):
+                caught.set()
+                continue
+            self._time.heard(item.stored_at)
+            try:
+                take(item)
+            except FleetbusError as error:
+                _log.warning("a stored message is left out", where=clean(item.subject), reason=str(error))
+            except Exception as error:  # The edge of the loop: one message must not stop the others.
+                _log.error("a stored message failed", where=clean(item.subject), error=type(error).__name__)
+
+    def _take_document(self, message: Message) -> None:
+        subject = subjects.parse_document(message.subject)
+        if subject is None:
+            return
+        if REMOVED_HEADER in message.headers:
+            self._drop(message, lambda key: self._known.drop_document(key), self._known.view().documents)
+            return
+        stored = Stored.from_bytes(message.data)
+        if subjects.document(stored.kind.lower(), stored.name) != message.subject:
+            raise MessageMalformed("a document under another document's subject")
+        if self._known.newer(message.subject, message.sequence):
+            self._known.put_document(stored)
+
+    def _take_status(self, message: Message) -> None:
+        if REMOVED_HEADER in message.headers:
+            self._drop(message, lambda key: self._known.drop_status(key), self._known.view().statuses)
+            return
+        status = Status.from_bytes(message.data)
+        if subjects.status(status.kind.lower(), status.name) != message.subject:
+            raise MessageMalformed("a status under another document's subject")
+        if self._known.newer(message.subject, message.sequence):
+            self._known.put_status(status)
+
+    def _drop(self, message: Message, drop: Callable[[tuple[str, str]], None], keys: object) -> None:
+        """A purge took what stood there, up to the sequence that the message names."""
+        if self._known.sequence(message.subject) > message.sequence:
+            return
+        subject = subjects.parse_document(message.subject)
+        for key in list(keys if isinstance(keys, dict) else ()):
+            if subject and (key[0].lower(), key[1]) == (subject.kind, subject.name):
+                self._known.forget(message.subject)
+                drop(key)
+
+    def _take_head(self, message: Message) -> None:
+        cluster = subjects.parse_cluster(message.subject, "desired")
+        if cluster is None:
+            return
+        if REMOVED_HEADER in message.headers:
+            if self._known.sequence(message.subject) <= message.sequence:
+                self._known.put_head(cluster, None)
+            return
+        content = verify(message.subject, message.data, {self._signing_key})
+        if self._known.newer(message.subject, message.sequence):
+            self._known.put_head(cluster, Head.from_bytes(content))
+
+    def _take_commands(self, message: Message) -> None:
+        cluster = subjects.parse_cluster(message.subject, "command")
+        if cluster is None:
+            return
+        if REMOVED_HEADER in message.headers:
+            if self._known.sequence(message.subject) <= message.sequence:
+                self._known.put_commands(cluster, None)
+            return
+        content = verify(message.subject, message.data, {self._signing_key})
+        if self._known.newer(message.subject, message.sequence):
+            self._known.put_commands(cluster, CommandList.from_bytes(content))
+
+    # what clusters report
+
+    def _take_state(self, message: Message) -> None:
+        place = _place(message.subject)
+        if place is None or REMOVED_HEADER in message.headers:
+            return
+        cluster, aspect = place
+        view = self._known.cluster(cluster.name)
+        if view is None or view.id != cluster or not self._known.newer(message.subject, message.sequence):
+            return
+        spec = cluster_spec(view.document)
+        if spec is None:
+            return
+        session = view.states.get("session")
+        expected = Expected.of(self._known.fleet, cluster, spec, session.uid if session else "")
+        last = view.states.get(aspect)
+        try:
+            state, body = verified_state(message.subject, message.data, aspect, expected, last)
+        except FleetbusError as error:
+            self._refuse(cluster.name, aspect, error)
+            return
+        self._accept(cluster.name, aspect)
+        self._known.put_state(cluster.name, state, body)
+
+    def _accept(self, name: str, aspect: str) -> None:
+        refusals = self._refusals.get(name)
+        if refusals and refusals.pop(aspect, None) is not None:
+            self._known.put_refused(name, next(iter(refusals.values()), ""))
+
+    def _refuse(self, name: str, aspect: str, error: FleetbusError) -> None:
+        sentence = clean(f"{aspect}: {error.message}" + (f"; {error.remedy}" if error.remedy else ""))
+        self._refusals.setdefault(name, {})[aspect] = sentence
+        self._known.put_refused(name, sentence)
+        noted = self._noted.setdefault(name, set())
+        if sentence in noted or len(noted) >= MOST_NOTED:
+            return
+        noted.add(sentence)
+        _log.warning("a cluster's message is refused", cluster=name, aspect=aspect, reason=sentence)
+        if not self._recent.has(f"cluster/{name}", words.EVENT_MESSAGE_REFUSED, sentence):
+            self._to_note.setdefault(name, []).append(sentence)
+            self._notes.add(name)
+
+    async def _note(self, name: str) -> None:
+        """Into the outbox of the Cluster document's status."""
+        sentences = self._to_note.pop(name, [])
+        stored = self._known.document((CLUSTER, name))
+        if stored is None or not sentences:
+            return
+        happened = [
+            Happened(
+                type=words.EVENT_MESSAGE_REFUSED,
+                subject=f"cluster/{name}",
+                reason=words.REASON_STATE_REFUSED,
+                message=sentence,
+                severity="Warning",
+            )
+            for sentence in sentences
+        ]
+        try:
+            await self._statuses.add(stored.key, stored.uid, *happened)
+        except FleetbusError:
+            self._to_note.setdefault(name, [])[:0] = sentences
+            raise
+
+    def _identity_changed(self, change: object) -> None:
+        """A Cluster document with another key, UID or realm: what was refused may be right now, or the reverse."""
+        kind, name = getattr(change, "kind", ""), getattr(change, "name", "")
+        if getattr(change, "what", "") != "document" or kind != CLUSTER:
+            return
+        stored = self._known.document((CLUSTER, name))
+        spec = cluster_spec(stored) if stored else None
+        identity = (spec.realm, spec.key, spec.uid) if spec else ("", "", "")
+        if self._identities.get(name) != identity:
+            self._identities[name] = identity
+            if spec is not None:
+                self._rereads.add(name)
+
+    async def _read_again(self, name: str) -> None:
+        view = self._known.cluster(name)
+        if view is None:
+            return
+        messages = await self._bus.get_many(STATE.name, subjects.states_of(view.id), limit=64)
+        result = await self._bus.get_last(STATE.name, subjects.result(view.id))
+        messages.sort(key=lambda message: not message.subject.endswith(".session"))
+        for message in [*messages, *([result] if result else [])]:
+            self._known.forget(message.subject)
+            self._take_state(message)
+
+
+def _place(subject: str) -> tuple[ClusterId, str] | None:
+    """The cluster and the aspect that a stored subject of STATE names."""
+    state = subjects.parse_state(subject)
+    if state is not None:
+        return state.cluster, state.aspect
+    cluster = subjects.parse_cluster(subject, "result")
+    return (cluster, RESULT_ASPECT) if cluster else None

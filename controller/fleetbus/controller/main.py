@@ -1,0 +1,168 @@
+"""The program `fleetbus-controller`: settings, real ports, signals; and the wiring that the simulation starts too."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+from nacl.signing import SigningKey
+
+from fleetbus.controller.catalogue import CAPABILITIES
+from fleetbus.controller.doors import api, directory
+from fleetbus.controller.holder import is_gone, this_holder
+from fleetbus.controller.leader import Leader, Term
+from fleetbus.controller.ports import Capability, Ports
+from fleetbus.controller.settings import Operators, Settings, load_settings, read_key, read_secret
+from fleetbus.controller.term_work import Door, Fleet, work
+from fleetbus.runtime.bus import BusSettings, NatsBus
+from fleetbus.runtime.clock import Clock, SystemClock
+from fleetbus.runtime.logs import configure
+from fleetbus.runtime.ports import Bus
+from fleetbus.runtime.vault_admin import VaultAdmin
+from fleetbus.schemas import subjects
+from fleetbus.schemas.errors import FleetbusError
+from fleetbus.schemas.signing import seed_of
+
+_log = structlog.get_logger("controller")
+
+
+async def run_controller(
+    settings: Settings,
+    bus: Bus,
+    ports: Ports,
+    clock: Clock,
+    *,
+    signing_key: SigningKey,
+    holder: str,
+    gone: Callable[[str], bool] | None = None,
+    operators: Callable[[], Mapping[str, str]] | None = None,
+    capabilities: Sequence[Capability] = CAPABILITIES,
+) -> None:
+    """Lead whenever it can, and do the controller's work under each term, until cancelled.
+
+    No sockets and no signals in here. `holder` tells this process from every other; `gone(holder)` whether
+    another is surely no more, so that nobody need wait for its lease to run out.
+    """
+    fleet = Fleet(
+        name=settings.fleet,
+        bus=bus,
+        clock=clock,
+        ports=ports,
+        signing_key=signing_key,
+        capabilities=capabilities,
+        operators=operators or (lambda: settings.operators),
+        version=_version(),
+    )
+    doors: list[Door] = [api.serve]
+    if settings.documents_dir is not None:
+        doors.append(partial(directory.watch, folder=settings.documents_dir))
+    leader = Leader(bus, clock, holder=holder, epoch=settings.epoch, gone=gone)
+
+    async def under(term: Term) -> None:
+        await work(fleet, term, leader.holds, doors)
+
+    await leader.lead(under)
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """The script: exits 0 after SIGTERM or SIGINT, 1 with one sentence when it cannot run."""
+    parser = argparse.ArgumentParser(prog="fleetbus-controller", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="settings file, JSON or YAML")
+    given = parser.parse_args(arguments)
+    try:
+        settings = load_settings(given.config)
+        configure(SystemClock(), level=settings.log_level, program="controller", fleet=settings.fleet)
+        asyncio.run(_serve(settings, given.config))
+    except* FleetbusError as errors:
+        for error in _leaves(errors):
+            print(f"fleetbus-controller: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+async def _serve(settings: Settings, path: Path) -> None:
+    clock = SystemClock()
+    signing_key = read_key(settings.signing_seed_file)
+    operators = Operators(path, settings.operators)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    loop.add_signal_handler(signal.SIGHUP, operators.read_again)
+    settings.work_dir.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        groups = None
+        if settings.vault_address:
+            groups = _Groups(await stack.enter_async_context(_vault(settings)))
+        bus = await stack.enter_async_context(NatsBus(_bus_settings(settings), clock))
+        ports = Ports(clock, groups, settings.work_dir, settings.credentials_dir)
+        controller = asyncio.create_task(
+            run_controller(
+                settings,
+                bus,
+                ports,
+                clock,
+                signing_key=signing_key,
+                holder=this_holder(),
+                gone=is_gone,
+                operators=operators,
+            )
+        )
+        stopping = asyncio.create_task(stopped.wait())
+        await asyncio.wait((controller, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not controller.done():
+            _log.info("stopping")
+            controller.cancel()
+            await asyncio.wait((controller,))
+        if not controller.cancelled():
+            controller.result()
+
+
+def _bus_settings(settings: Settings) -> BusSettings:
+    return BusSettings(
+        servers=settings.bus_servers,
+        nkey_seed=seed_of(read_key(settings.bus_seed_file)),
+        inbox_prefix=subjects.CONTROLLER_INBOX,
+        name="fleetbus-controller",
+        ca_file=str(settings.bus_ca_file) if settings.bus_ca_file else "",
+    )
+
+
+class _Groups:
+    """Vault with the controller's narrow token, as capabilities see it."""
+
+    def __init__(self, admin: VaultAdmin) -> None:
+        self._admin = admin
+
+    async def group_members(self, group: str) -> frozenset[str]:
+        return await self._admin.group_members(group)
+
+    async def set_group_members(self, group: str, entities: Iterable[str]) -> None:
+        await self._admin.set_group_members(group, sorted(entities))
+
+
+def _vault(settings: Settings) -> VaultAdmin:
+    token = read_secret(settings.vault_token_file) if settings.vault_token_file else ""
+    return VaultAdmin(settings.vault_address, token, settings.vault_ca_file)
+
+
+def _version() -> str:
+    try:
+        return version("fleetbus-controller")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+def _leaves(group: BaseExceptionGroup[FleetbusError]) -> list[str]:
+    found: list[str] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error.sentence()]
+    return found

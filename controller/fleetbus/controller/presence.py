@@ -1,0 +1,94 @@
+"""Who is connected: heartbeats as they come, and the time since the last by this controller's own clock."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from fleetbus.controller.views import Known, cluster_spec
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.ports import Bus, Message
+from fleetbus.schemas import conditions, subjects
+from fleetbus.schemas.canonical import parse_json
+from fleetbus.schemas.capabilities.clusters import CONNECTED, HEARTBEAT_S, MISSED_HEARTBEATS
+from fleetbus.schemas.errors import MessageMalformed
+
+AWAY_AFTER_S = HEARTBEAT_S * MISSED_HEARTBEATS
+REQUEST_INFO = "Nats-Request-Info"
+
+_log = structlog.get_logger("controller")
+
+
+class Presence:
+    """Heartbeats are unsigned: they prove nothing but that somebody with the cluster's credential is there."""
+
+    def __init__(self, bus: Bus, clock: Clock, known: Known) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._known = known
+        self._heard_s: dict[str, float] = {}
+
+    async def run(self) -> None:
+        subscribed = self._bus.subscribe(subjects.ALL_HEARTBEATS, capacity=65536)
+        async with subscribed as heartbeats, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._judge())
+            async for message in heartbeats:
+                self._take(message)
+
+    def restore(self) -> None:
+        """Whoever was connected when the last controller looked has the usual time to be heard again."""
+        for view in self._known.clusters():
+            status = self._known.status(view.document.key)
+            condition = conditions.find(status.conditions, CONNECTED) if status else None
+            if condition is not None and condition.status == "True":
+                self._heard(view.id.name)
+
+    def _take(self, message: Message) -> None:
+        cluster = subjects.parse_cluster(message.subject, "heartbeat")
+        view = self._known.cluster(cluster.name) if cluster else None
+        if cluster is None or view is None or view.id != cluster:
+            return
+        spec = cluster_spec(view.document)
+        user = requester(message)
+        if spec is None or (user and user != spec.key):
+            return
+        self._heard(cluster.name)
+
+    def _heard(self, name: str) -> None:
+        self._heard_s[name] = self._clock.monotonic_s()
+        self._known.put_seen(name, self._clock.now())
+
+    async def _judge(self) -> None:
+        connection = self._bus.connection
+        while True:
+            now_s = self._clock.monotonic_s()
+            next_s = now_s + AWAY_AFTER_S / 4
+            if not self._bus.connected or self._bus.connection != connection:
+                # While the bus is away nobody can be heard, which says nothing about the clusters.
+                connection = self._bus.connection
+                self._heard_s = dict.fromkeys(self._heard_s, now_s)
+            for name, heard_s in list(self._heard_s.items()):
+                due_s = heard_s + AWAY_AFTER_S
+                if due_s <= now_s:
+                    del self._heard_s[name]
+                    self._known.put_away(name)
+                else:
+                    next_s = min(next_s, due_s)
+            await self._clock.sleep(max(0.1, next_s - now_s))
+
+
+def requester(message: Message) -> str:
+    """The public nkey of who sent it, as the server wrote it when the message crossed into this account.
+
+    Empty when it did not cross. Meaningless for stored messages, whose headers anybody could have written.
+    """
+    text = message.headers.get(REQUEST_INFO, "")
+    if not text:
+        return ""
+    try:
+        told = parse_json(text.encode())
+    except MessageMalformed:
+        return "unreadable"
+    user = told.get("user") if isinstance(told, dict) else None
+    return user if isinstance(user, str) else "unreadable"

@@ -1,0 +1,108 @@
+"""The controller's settings: one file, JSON or YAML, and the seeds and tokens that it names by path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nacl.signing import SigningKey
+from pydantic import Field, ValidationError
+
+from fleetbus.controller.manifests_yaml import load_documents
+from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
+from fleetbus.schemas.models import Written
+from fleetbus.schemas.signing import key_of_seed
+
+
+class Settings(Written):
+    """As `fleetbus init` writes it. Paths that are relative start at the file's own folder."""
+
+    fleet: str = Field(min_length=1)
+    epoch: int = Field(default=1, ge=1)
+    bus_servers: tuple[str, ...] = Field(min_length=1)
+    bus_ca_file: Path | None = None
+    bus_seed_file: Path
+    signing_seed_file: Path
+    operators: dict[str, str] = Field(default_factory=dict, description="Public nkey: name.")
+    vault_address: str = ""
+    vault_ca_file: Path | None = None
+    vault_token_file: Path | None = None
+    work_dir: Path
+    credentials_dir: Path | None = None
+    documents_dir: Path | None = None
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+
+_PATHS = tuple(name for name in Settings.model_fields if name.endswith(("_file", "_dir")))
+
+
+def load_settings(path: Path) -> Settings:
+    """Raises SettingsInvalid, which names the file and the first wrong field."""
+    try:
+        found = load_documents(path.read_text(encoding="utf-8"), path.name)
+    except (OSError, UnicodeDecodeError) as cause:
+        raise SettingsInvalid("the settings cannot be read", where=str(path)) from cause
+    except FleetbusError as cause:
+        raise SettingsInvalid(cause.message, where=cause.where or str(path)) from cause
+    if len(found) != 1:
+        raise SettingsInvalid("the settings must be one document", where=str(path))
+    return _parsed(found[0], path)
+
+
+def _parsed(content: Mapping[str, Any], path: Path) -> Settings:
+    # `fleetbus init` may write null or nothing for what there is none of.
+    given = {key: value for key, value in content.items() if value not in (None, "")}
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SettingsInvalid(f"{place}: {first['msg']}", where=str(path)) from error
+    folder = path.resolve().parent
+    absolute = {name: folder / value for name in _PATHS if (value := getattr(settings, name)) is not None}
+    return settings.model_copy(update=absolute)
+
+
+def read_key(path: Path) -> SigningKey:
+    """The key of a seed file. Raises SettingsInvalid without quoting anything of it."""
+    return key_of_seed(read_secret(path))
+
+
+def read_secret(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as cause:
+        raise SettingsInvalid("the file cannot be read", where=str(path)) from cause
+
+
+class Operators:
+    """The map of operators, read again when the settings file was written. A broken file leaves the last good one."""
+
+    def __init__(self, path: Path, first: Mapping[str, str]) -> None:
+        self._path = path
+        self._operators = dict(first)
+        self._stamp = self._look()
+        self.problem = ""
+
+    def __call__(self) -> Mapping[str, str]:
+        """One `stat` a call; the file is small."""
+        stamp = self._look()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self.read_again()
+        return self._operators
+
+    def read_again(self) -> None:
+        try:
+            self._operators = dict(load_settings(self._path).operators)
+            self.problem = ""
+        except SettingsInvalid as error:
+            self.problem = error.sentence()
+
+    def _look(self) -> tuple[int, int]:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return (0, 0)
+        return (stat.st_mtime_ns, stat.st_size)

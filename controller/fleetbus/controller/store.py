@@ -1,0 +1,198 @@
+"""Documents in their stream: each write by compare-and-set, with its audit record in the same atomic batch.
+
+The stream's history is the documents' history. What is known of them comes from following the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fleetbus.controller.ports import Key
+from fleetbus.controller.views import Known
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.ports import Bus, Put
+from fleetbus.schemas import subjects
+from fleetbus.schemas.api import Applied
+from fleetbus.schemas.documents import Audit, Document, Stored
+from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, NotFound, Refused, SequenceConflict
+from fleetbus.schemas.streams import DOCUMENTS
+
+MOST_AT_ONCE = 400
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes something, by which verb, and why."""
+
+    by: str
+    verb: str
+    reason: str = ""
+
+
+def merged(wanted: Document, before: Stored | None, identifier: Callable[[], str], now: Any) -> Stored:
+    """The document as it is to be stored; equal to `before` but for its times when nothing changes. Pure.
+
+    The generation counts changes of spec; labels and annotations do not move it. Raises Refused for one that
+    is being deleted.
+    """
+    name, spec = wanted.metadata.name, wanted.spec.as_json()
+    labels, annotations = wanted.metadata.labels, wanted.metadata.annotations
+    if before is None:
+        return Stored(
+            kind=wanted.kind,
+            name=name,
+            uid=identifier(),
+            generation=1,
+            labels=labels,
+            annotations=annotations,
+            created_at=now,
+            updated_at=now,
+            spec=spec,
+        )
+    if before.deleting is not None:
+        raise Refused(
+            f"{wanted.kind} {name} is being deleted", remedy="wait until it is gone, then apply it again"
+        )
+    update = {"labels": labels, "annotations": annotations, "spec": spec}
+    return _updated(before, before.model_copy(update=update), now)
+
+
+def _updated(before: Stored, after: Stored, now: Any) -> Stored:
+    """`after` with generation and time as they have to be; `before` itself when they are equal."""
+    if after == before:
+        return before
+    generation = before.generation + (after.spec != before.spec)
+    return after.model_copy(update={"generation": generation, "updated_at": now})
+
+
+class Documents:
+    """Writes documents and puts them into what is known."""
+
+    def __init__(self, bus: Bus, known: Known, clock: Clock) -> None:
+        self._bus = bus
+        self._known = known
+        self._clock = clock
+
+    async def apply(
+        self, wanted: Sequence[Document], author: Author, *, dry_run: bool = False
+    ) -> list[Applied]:
+        """All or none. Raises Refused, SequenceConflict, BusUnavailable."""
+        if len(wanted) > MOST_AT_ONCE:
+            raise DocumentInvalid(f"{len(wanted)} documents at once are more than {MOST_AT_ONCE}")
+        keys = [(one.kind, one.metadata.name) for one in wanted]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise DocumentInvalid(f"{twice[0]} {twice[1]} is given twice")
+        for attempt in range(_ATTEMPTS):
+            now = self._clock.now()
+            pairs = [
+                (before, merged(one, before, self._clock.identifier, now))
+                for one, key in zip(wanted, keys, strict=True)
+                for before in (self._known.document(key),)
+            ]
+            changed = [(before, after) for before, after in pairs if after is not before]
+            if dry_run or not changed:
+                break
+            try:
+                await self._write(changed, author)
+                break
+            except SequenceConflict:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                for _, after in changed:
+                    await self._read_again(after.key)
+        return [_applied(before, after) for before, after in pairs]
+
+    async def amend(self, key: Key, amend: Callable[[Stored], Stored], author: Author) -> Stored:
+        """Change one stored document; its newest form after that. `amend` is pure and may raise.
+
+        Raises NotFound, SequenceConflict, BusUnavailable.
+        """
+        for attempt in range(_ATTEMPTS):
+            before = self.named(key)
+            after = _updated(before, amend(before), self._clock.now())
+            if after is before:
+                return before
+            try:
+                await self._write([(before, after)], author)
+                return after
+            except SequenceConflict:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                await self._read_again(key)
+        raise AssertionError("unreachable")
+
+    def named(self, key: Key) -> Stored:
+        """Raises NotFound."""
+        stored = self._known.document(key)
+        if stored is None:
+            raise NotFound(
+                f"there is no {key[0]} `{key[1][:80]}`", remedy=f"see `fleetbus get {key[0].lower()}`"
+            )
+        return stored
+
+    async def remove(self, key: Key) -> None:
+        """Take the document away for good, with its history."""
+        subject = _subject(key)
+        await self._bus.purge(DOCUMENTS.name, subject)
+        self._known.forget(subject)
+        self._known.drop_document(key)
+
+    async def history(self, key: Key) -> list[Stored]:
+        """What is kept of a document, oldest first."""
+        messages = await self._bus.get_many(DOCUMENTS.name, _subject(key), limit=DOCUMENTS.history)
+        return [Stored.from_bytes(message.data) for message in messages]
+
+    async def _write(self, changes: Sequence[tuple[Stored | None, Stored]], author: Author) -> None:
+        puts: list[Put] = []
+        for before, after in changes:
+            subject = _subject(after.key)
+            puts.append(Put(subject, after.to_bytes(), expected=self._known.sequence(subject)))
+            audit = self._audit(before, after, author)
+            puts.append(Put(subjects.audit(audit.id), audit.to_bytes()))
+        last = await self._bus.put_batch(puts)
+        for index, (_, after) in enumerate(changes):
+            sequence = last - len(puts) + 1 + 2 * index
+            if self._known.newer(_subject(after.key), sequence):
+                self._known.put_document(after)
+
+    def _audit(self, before: Stored | None, after: Stored, author: Author) -> Audit:
+        return Audit(
+            id=self._clock.identifier(),
+            at=self._clock.now(),
+            by=author.by,
+            verb=author.verb,
+            object=f"{after.kind.lower()}/{after.name}",
+            reason=author.reason,
+            before_generation=before.generation if before else 0,
+            after_generation=after.generation,
+        )
+
+    async def _read_again(self, key: Key) -> None:
+        """Somebody else wrote: take what stands there now."""
+        subject = _subject(key)
+        last = await self._bus.get_last(DOCUMENTS.name, subject)
+        if last is None:
+            self._known.forget(subject)
+            self._known.drop_document(key)
+        elif self._known.newer(subject, last.sequence):
+            try:
+                self._known.put_document(Stored.from_bytes(last.data))
+            except MessageMalformed as error:
+                raise Refused(
+                    "what is stored under this name is no document", where=subject, remedy="delete it first"
+                ) from error
+
+
+def _applied(before: Stored | None, after: Stored) -> Applied:
+    verb = "created" if before is None else "unchanged" if after is before else "configured"
+    return Applied.model_validate(
+        {"kind": after.kind, "name": after.name, "verb": verb, "generation": after.generation}
+    )
+
+
+def _subject(key: Key) -> str:
+    return subjects.document(key[0].lower(), key[1])

@@ -1,0 +1,150 @@
+"""What a controller does under one term, wired together: it starts in order and ends as one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from nacl.signing import SigningKey
+
+from fleetbus.controller.artifacts import Artifacts
+from fleetbus.controller.command_lists import CommandLists
+from fleetbus.controller.desk import Desk
+from fleetbus.controller.emit import Emitter
+from fleetbus.controller.fence import Fence
+from fleetbus.controller.follow import Follow
+from fleetbus.controller.leader import Term
+from fleetbus.controller.ports import Capability, Ports
+from fleetbus.controller.presence import Presence
+from fleetbus.controller.publish import Publisher
+from fleetbus.controller.recent import Recent
+from fleetbus.controller.reconcile import Reconciler
+from fleetbus.controller.server_time import ServerTime
+from fleetbus.controller.statuses import Statuses
+from fleetbus.controller.store import Documents
+from fleetbus.controller.views import CLUSTER, FLEET_STATUS, Known, identified
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.ports import Bus
+from fleetbus.schemas import subjects
+from fleetbus.schemas.documents import Stored
+from fleetbus.schemas.errors import Transient
+from fleetbus.schemas.signing import public_key, signer
+from fleetbus.schemas.streams import ASPECTS, STATE
+
+SWEEP_EVERY_S = 6 * 3600.0
+
+_log = structlog.get_logger("controller")
+
+Door = Callable[[Desk], Awaitable[None]]
+"""Runs until cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What stays the same through every term."""
+
+    name: str
+    bus: Bus
+    clock: Clock
+    ports: Ports
+    signing_key: SigningKey
+    capabilities: Sequence[Capability]
+    operators: Callable[[], Mapping[str, str]]
+    version: str
+    documents_dir: Path | None = None
+
+
+async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Sequence[Door]) -> None:
+    """Until cancelled, or until a write shows that the term is over (SequenceConflict)."""
+    bus, clock = fleet.bus, fleet.clock
+    time = ServerTime(clock)
+    time.heard(term.began_at)
+    known = Known(fleet.name, version=int(time.now().timestamp() * 1000))
+    statuses, recent, fence = Statuses(bus, known, clock), Recent(), Fence(bus, term)
+    documents, artifacts, sign = Documents(bus, known, clock), Artifacts(bus, time), signer(fleet.signing_key)
+    follow = Follow(bus, clock, known, statuses, recent, time, signing_key=public_key(fleet.signing_key))
+    publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, sign, time)
+    command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time)
+    emitter = Emitter(bus, clock, known, statuses, recent, time)
+
+    async def removing(stored: Stored) -> None:
+        await _remove_cluster(bus, publisher, stored)
+
+    reconciler = Reconciler(
+        clock, known, documents, statuses, artifacts, fleet.capabilities, fleet.ports, removing
+    )
+    presence = Presence(bus, clock, known)
+    desk = Desk(
+        bus=bus,
+        clock=clock,
+        term=term,
+        known=known,
+        documents=documents,
+        statuses=statuses,
+        reconciler=reconciler,
+        command_lists=command_lists,
+        recent=recent,
+        capabilities=fleet.capabilities,
+        operators=fleet.operators,
+        version=fleet.version,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(fence.watch())
+        tasks.create_task(follow.run())
+        await follow.ready.wait()
+        await _drop_orphans(known, statuses)
+        await command_lists.catch_up()
+        presence.restore()
+        known.listeners += [emitter.changed, reconciler.changed, publisher.changed]
+        _log.info(
+            "ready", term=term.number, documents=len(known.view().documents), clusters=len(known.clusters())
+        )
+        for loop in (
+            emitter.run,
+            publisher.run,
+            reconciler.run,
+            presence.run,
+            publisher.reissue,
+            command_lists.tidy,
+        ):
+            tasks.create_task(loop())
+        tasks.create_task(_sweep(clock, artifacts, publisher, holds))
+        for door in doors:
+            tasks.create_task(_stand(door, desk))
+
+
+async def _stand(door: Door, desk: Desk) -> None:
+    await door(desk)
+
+
+async def _remove_cluster(bus: Bus, publisher: Publisher, stored: Stored) -> None:
+    """What else goes with a Cluster document: its mailboxes and what it has reported."""
+    cluster = identified(stored) if stored.kind == CLUSTER else None
+    if cluster is None:
+        return
+    await publisher.forget(cluster)
+    for aspect in ASPECTS:
+        await bus.purge(STATE.name, subjects.state(cluster, aspect))
+    await bus.purge(STATE.name, subjects.result(cluster))
+
+
+async def _drop_orphans(known: Known, statuses: Statuses) -> None:
+    """Statuses whose document went while a controller died in between."""
+    view = known.view()
+    for key in view.statuses.keys() - view.documents.keys() - {FLEET_STATUS}:
+        _log.info("a status without a document is taken away", status=f"{key[0].lower()}/{key[1]}")
+        await statuses.remove(key)
+
+
+async def _sweep(clock: Clock, artifacts: Artifacts, publisher: Publisher, may: Callable[[], bool]) -> None:
+    while True:
+        await clock.sleep(clock.jitter(SWEEP_EVERY_S))
+        try:
+            swept = await artifacts.sweep(publisher.roots(), may)
+        except Transient as error:
+            _log.warning("the sweep of artifacts ended early", reason=error.sentence())
+        else:
+            _log.info("artifacts swept", count=swept)

@@ -1,0 +1,38 @@
+"""The step about commands: an upgrade for one cluster, with its progress and its result."""
+
+from __future__ import annotations
+
+import json
+
+from fleetbus.local.demo.scene import Scene
+from fleetbus.schemas.capabilities import commands
+
+IMAGE = "registry.example.com/cluster-upgrade:1.37"
+JOBS = "/apis/batch/v1/namespaces/fleetbus-system/jobs"
+
+
+async def upgrade(scene: Scene) -> None:
+    """A Job runs in one cluster; its progress and result come back."""
+    cluster = scene.last
+    said = await scene.stage.run(
+        *("fleetbus", "command", "run", "--cluster", cluster, "--driver", "job", "--wait"),
+        *("--arg", f"image={IMAGE}", "--reason", "patch day"),
+    )
+    identifier = command_id(said.out + said.err)
+    await scene.stage.run("fleetbus", "command", "list", "--cluster", cluster)
+    for type_ in (commands.EVENT_ISSUED, commands.EVENT_STARTED, commands.EVENT_SUCCEEDED):
+        scene.expect(type_, f"command/{identifier}", [cluster])
+
+
+def command_id(text: str) -> str:
+    """The id in what `fleetbus command run` said."""
+    word = next((word for word in text.split() if word.startswith("command/")), "command/unknown")
+    return word.removeprefix("command/").rstrip(":")
+
+
+async def phase(scene: Scene, identifier: str) -> str:
+    """Where a command is, as the command line says it."""
+    said = await scene.stage.ask("fleetbus", "command", "list", "-o", "json")
+    if said.code:
+        return said.last_line
+    return next((str(row["phase"]) for row in json.loads(said.out) if row["id"] == identifier), "not listed")

@@ -1,0 +1,101 @@
+"""The owner's ceremonies for a local fleet, by the functions behind `fleetbus init` and `fleetbus cluster join`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from fleetbus.cli.ceremony.folder import authority_file, seed_file
+from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_streams, make_vault
+from fleetbus.cli.ceremony.join import JoinRequest, join
+from fleetbus.cli.ceremony.manifests import agent_manifests
+from fleetbus.cli.ceremony.record import FleetRecord, VaultPlace, read_record
+from fleetbus.client import Context, save_context
+from fleetbus.local.kubernetes import ControlPlane
+from fleetbus.local.members import Member
+from fleetbus.local.nats import NatsServer
+from fleetbus.local.vault import OpenBao
+from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.kube import KubeClient
+from fleetbus.runtime.kube_access import KubeAccess
+from fleetbus.runtime.vault_admin import VaultAdmin
+
+FLEET = "local"
+OPERATOR = "admin"
+SUBSCRIBER = "events"
+BUS_CONFIGURATION = 'include "server.conf"'
+"""What nats-server is told: the file that the ceremonies write and that a reload reads again."""
+
+
+def found(folder: Path, bus_port: int) -> FleetRecord:
+    """The offline half of `fleetbus init`; what is there stays as it is."""
+    plan = FleetPlan(
+        FLEET,
+        ("127.0.0.1",),
+        bus_port,
+        listen_host="127.0.0.1",
+        operators=(OPERATOR,),
+        subscribers=(SUBSCRIBER,),
+    )
+    return make_fleet(folder, plan, SystemClock().now())
+
+
+async def finish(folder: Path, vault: OpenBao) -> FleetRecord:
+    """Vault's part and the streams: both servers run."""
+    place = VaultPlace(address=vault.address, ca=vault.ca_file.read_text())
+    async with (
+        VaultAdmin(vault.address, vault.root_token, vault.ca_file) as admin,
+        asyncio.TaskGroup() as tasks,
+    ):
+        record = read_record(folder)
+        making = tasks.create_task(make_vault(admin, place, folder, record))
+        tasks.create_task(make_streams(folder, record, SystemClock()))
+    return making.result()
+
+
+def seed_of_user(folder: Path, user: str) -> Path:
+    """The file with the seed of the operator or of the subscriber."""
+    return seed_file(folder, f"{'operator' if user == OPERATOR else 'subscriber'}-{user}")
+
+
+def context(folder: Path, user: str) -> Context:
+    """How a user reaches the fleet that was made in `folder`."""
+    servers = read_record(folder).bus_servers
+    return Context(FLEET, servers, seed_of_user(folder, user), user, authority_file(folder), FLEET)
+
+
+def write_context(file: Path, folder: Path) -> None:
+    """The operator's context as the command reads it."""
+    save_context(context(folder, OPERATOR), file=file)
+
+
+class Bus:
+    """The running bus as a ceremony tells it of a new user: one reload at a time."""
+
+    def __init__(self, server: NatsServer) -> None:
+        self._server = server
+        self._one = asyncio.Lock()
+
+    async def reload(self, text: str) -> None:
+        """`text` is in the file already, and perhaps more: the server reads the file."""
+        async with self._one:
+            await self._server.reload(BUS_CONFIGURATION)
+
+
+async def join_member(
+    member: Member, folder: Path, cluster: ControlPlane, vault: OpenBao, bus: Bus
+) -> dict[str, Any]:
+    """One cluster's user, mount, entity, and agent's objects; the Cluster document, which is for the controller.
+
+    Without the Deployment: the agent runs as a process of this machine, and kwok would only play its pod.
+    """
+    manifests = [one for one in agent_manifests(None) if one.get("kind") != "Deployment"]
+    request = JoinRequest(member.name, labels=member.labels)
+    access = KubeAccess.from_kubeconfig(cluster.kubeconfig)
+    async with (
+        KubeClient(access, SystemClock()) as kube,
+        VaultAdmin(vault.address, vault.root_token, vault.ca_file) as admin,
+    ):
+        joined = await join(request, folder, kube, manifests, vault=admin, reload=bus.reload)
+    return dict(joined.document)

@@ -1,0 +1,125 @@
+"""The one way in which anything is done again: a step, when it runs next, what wakes it, and back-off.
+
+Only here is a failure answered by trying again, and only here is an error caught that nobody foresaw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.foreign_text import cleaned
+from fleetbus.schemas.errors import FleetbusError
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+
+Step = Callable[[], Awaitable[float | None]]
+"""One pass; the seconds until the next at the latest, None when only a wake-up brings it."""
+Wake = Callable[[], Awaitable[None]]
+"""Returns when the next pass is due; called anew after each pass, and cancelled at will."""
+
+_One = TypeVar("_One")
+_Other = TypeVar("_Other")
+
+log = structlog.get_logger("loop")
+
+
+def pause_s(failures: int) -> float:
+    """How long to wait after so many failures in a row, before jitter."""
+    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16)) if failures else 0.0
+
+
+def leaf(error: BaseException) -> BaseException:
+    """The first error in groups of groups: what a TaskGroup raised."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def described(error: BaseException) -> str:
+    """An error in one printable line. Of one that is not ours only the type: its text may hold anything."""
+    return cleaned(error.sentence()) if isinstance(error, FleetbusError) else type(error).__name__
+
+
+async def first(*steps: Awaitable[None]) -> None:
+    """Run all of them until one ends; the others are cancelled and waited for. Raises what that one raised."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if task in done:
+            task.result()
+
+
+async def both(one: Coroutine[Any, Any, _One], other: Coroutine[Any, Any, _Other]) -> tuple[_One, _Other]:
+    """Run two at once; when one fails the other is cancelled, and the error is raised as it was."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = group.create_task(one), group.create_task(other)
+    except BaseExceptionGroup as raised:
+        raise leaf(raised) from raised
+    return tasks[0].result(), tasks[1].result()
+
+
+async def repeat(
+    name: str,
+    step: Step,
+    clock: Clock,
+    *,
+    wake: Wake | None = None,
+    judged: Callable[[str], None] = lambda sentence: None,
+) -> None:
+    """Run `step` again and again until cancelled: when it said, when `wake` returns, after a failure later.
+
+    `judged` is told after each pass what went wrong, in one sentence; empty when it went well.
+    """
+    failures = 0
+    while True:
+        try:
+            again_in_s = await step()
+        except Exception as raised:  # The loop's edge: a mistake of ours stops one pass and nothing else.
+            error = leaf(raised)
+            failures += 1
+            sentence = described(error)
+            judged(sentence)
+            if failures == 1 or not isinstance(error, FleetbusError):
+                note = log.warning if isinstance(error, FleetbusError) else log.error
+                at = _raised_at(error)
+                note("pass failed", loop=name, error=type(error).__name__, message=sentence, raised_at=at)
+            await clock.sleep(clock.jitter(pause_s(failures)))
+            continue
+        if failures:
+            log.info("pass succeeded again", loop=name, failures=failures)
+        failures = 0
+        judged("")
+        await _next(again_in_s, clock, wake)
+
+
+async def _next(again_in_s: float | None, clock: Clock, wake: Wake | None) -> None:
+    if again_in_s is not None and again_in_s <= 0:
+        await asyncio.sleep(0)
+    elif wake is None:
+        await clock.sleep(again_in_s if again_in_s is not None else LONGEST_PAUSE_S)
+    elif again_in_s is None:
+        await wake()
+    else:
+        await first(wake(), clock.sleep(again_in_s))
+
+
+def _raised_at(error: BaseException) -> str:
+    """File name and line of the innermost frame: enough to find it, and no value in it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"

@@ -1,0 +1,125 @@
+"""Contexts are written whole, found by name, variable or as the current one, and wrong ones name the field."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleetbus.client import (
+    Context,
+    config_file,
+    load_context,
+    load_contexts,
+    remove_context,
+    save_context,
+    use_context,
+)
+from fleetbus.schemas.errors import NotFound, SettingsInvalid
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.delenv("FLEETBUS_CONTEXT", raising=False)
+    monkeypatch.setenv("FLEETBUS_CONFIG", str(tmp_path / "home" / "config.yaml"))
+    return tmp_path / "home"
+
+
+def context(name: str = "prod", folder: Path = Path("/keys")) -> Context:
+    servers = ("tls://127.0.0.1:4222", "tls://127.0.0.1:4223")
+    return Context(name, servers, folder / "admin.seed", "admin", folder / "ca.crt", "prod")
+
+
+def test_what_is_saved_is_loaded(home: Path) -> None:
+    path = save_context(context())
+    assert path == home / "config.yaml"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load_context() == context()
+
+
+def test_the_name_goes_before_the_variable_and_that_before_the_current(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("one", "two", "three"):
+        save_context(context(name), current=name == "one")
+    assert load_context().name == "one"
+    monkeypatch.setenv("FLEETBUS_CONTEXT", "two")
+    assert load_context().name == "two"
+    assert load_context("three").name == "three"
+
+
+def test_saving_again_replaces_one_and_keeps_the_others_and_unknown_keys(home: Path) -> None:
+    home.mkdir()
+    (home / "config.yaml").write_text("colour: never\ncontexts: {}\n")
+    save_context(context("one"))
+    save_context(replace(context("two"), user="ops"))
+    save_context(replace(context("two"), user="eve"), current=False)
+    found = load_contexts()
+    assert [(one.name, one.user) for one in found.contexts] == [("one", "admin"), ("two", "eve")]
+    assert found.current == "two"
+    assert "colour: never" in (home / "config.yaml").read_text()
+
+
+def test_using_and_removing() -> None:
+    save_context(context("one"))
+    save_context(context("two"))
+    use_context("one")
+    assert load_context().name == "one"
+    remove_context("one")
+    assert load_context().name == "two"
+    remove_context("one")
+    with pytest.raises(NotFound):
+        use_context("one")
+
+
+def test_relative_paths_start_at_the_file(home: Path) -> None:
+    home.mkdir()
+    (home / "config.yaml").write_text(
+        "current-context: a\ncontexts:\n  a: {servers: ['tls://h:1'], seed: keys/a.seed, ca: ca.crt, user: a}\n"
+    )
+    found = load_context()
+    assert (found.seed_file, found.ca_file) == (home / "keys/a.seed", home / "ca.crt")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("contexts: [1]", "contexts must be a map"),
+        ("- 1", "the whole must be a map"),
+        ("contexts: {a: {servers: [], seed: s, user: u}}", "contexts.a.servers must be a list"),
+        ("contexts: {a: {servers: [x], user: u}}", "contexts.a.seed must be given"),
+        ("contexts: {a: {servers: [x], seed: s}}", "contexts.a.user must be given"),
+        ("a: [", "not YAML"),
+        ("contexts: {}", "there is no context `a`"),
+    ],
+)
+def test_what_is_wrong_is_named(home: Path, text: str, said: str) -> None:
+    home.mkdir()
+    (home / "config.yaml").write_text(text)
+    with pytest.raises(SettingsInvalid, match=said):
+        load_context("a")
+
+
+def test_without_a_file_the_remedy_says_who_makes_one() -> None:
+    with pytest.raises(SettingsInvalid) as raised:
+        load_context()
+    assert "fleetbus local up" in raised.value.remedy
+
+
+def test_a_seed_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    seed = tmp_path / "admin.seed"
+    seed.write_text("SUxyz\n")
+    seed.chmod(0o644)
+    with pytest.raises(SettingsInvalid, match="others may read"):
+        context(folder=tmp_path).seed()
+    seed.chmod(0o600)
+    assert context(folder=tmp_path).seed() == "SUxyz"
+    with pytest.raises(SettingsInvalid, match="cannot be read"):
+        context(folder=tmp_path / "none").seed()
+
+
+def test_the_default_place_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("FLEETBUS_CONFIG")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert config_file() == tmp_path / "fleetbus" / "config.yaml"
