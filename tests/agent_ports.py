@@ -83,6 +83,16 @@ class Side:
                 self._loop.result()
         await self.worker.close()
 
+    @property
+    def dead(self) -> bool:
+        """Whether the loop has ended by itself, as when a rehearsal has died."""
+        return self._loop is not None and self._loop.done()
+
+    async def live(self, for_s: float) -> None:
+        """Until the time is over or the loop is dead."""
+        assert self._loop is not None
+        await asyncio.wait([self._loop], timeout=for_s)
+
     def tell(self, content: Any, *retired: Retired, halts: tuple[str, ...] = ()) -> None:
         self.told = Told(content, retired, halts=lambda: halts)
         self._tell.set()

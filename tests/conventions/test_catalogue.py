@@ -35,4 +35,5 @@ def test_every_folder_of_the_controller_has_its_line() -> None:
 
 def test_the_sides_use_the_words_of_the_contract() -> None:
     words = {module.CAPABILITY for module in SCHEMAS}
-    assert {capability.name for capability in (*AGENT, *CONTROLLER)} <= words
+    assert {capability.name for capability in AGENT} <= words
+    assert {capability.name for capability in CONTROLLER} <= words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 from collections.abc import Mapping
@@ -93,11 +92,7 @@ class Fleet:
         side.tell({"commands": [command.as_json() for command in self.told]})
         with contextlib.suppress(Died):
             async with side:
-                loop = side._loop
-                assert loop is not None
-                await asyncio.wait([loop], timeout=for_s)
-                if loop.done():
-                    loop.result()
+                await side.live(for_s)
         self.note(side)
 
     def note(self, side: Side) -> None:

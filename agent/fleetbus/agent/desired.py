@@ -33,13 +33,15 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.capabilities.commands import CAPABILITY as COMMANDS
 from fleetbus.schemas.desired import DesiredSet, Head, Retired, SectionRef
-from fleetbus.schemas.errors import BusUnavailable, Refused
+from fleetbus.schemas.errors import BusUnavailable, Refused, Stale
 from fleetbus.schemas.signing import verify
 from fleetbus.schemas.streams import DESIRED
 
 LOOK_EVERY_S = 60.0
 _READS = 12
 _FIRST_PAUSE_S = 0.002
+_STALE_READS = 4
+_STALE_AGAIN_S = 0.5
 
 log = structlog.get_logger("desired")
 
@@ -57,6 +59,7 @@ class _Mailbox:
     accepted: Accepted
     wanted: int = 0
     done: int = 0
+    stale_reads: int = 0
     head: Head | None = None
     """The head that counts, if the newest message holds it."""
     due: asyncio.Event = field(default_factory=asyncio.Event)
@@ -140,17 +143,28 @@ async def _look(reader: Reader, box: _Mailbox, take: _Take) -> float:
         try:
             content = verify(box.subject, message.data, reader.settings.controller_keys)
             deliver = take(reader, box, content)
+        except Stale as error:
+            if message.sequence < box.done or box.stale_reads < _STALE_READS:
+                # A replica that lags shows what was true before; it is given time before it is a refusal.
+                box.stale_reads += 1
+                return reader.clock.jitter(_STALE_AGAIN_S)
+            _refuse(reader, box, error)
         except Refused as error:
-            reader.standing.refuse(box.which, described(error))
-            log.warning("message refused", mailbox=box.which, reason=error.reason, message=error)
-            box.head = None
+            _refuse(reader, box, error)
         else:
+            box.stale_reads = 0
             # What fails from here on is tried again: the message stays undone, and the old word stands.
             await deliver
         box.done = message.sequence
     if box.head is not None:
         reader.standing.refuse(box.which, lapsed(box.head, reader.clock.now()))
     return reader.clock.jitter(LOOK_EVERY_S)
+
+
+def _refuse(reader: Reader, box: _Mailbox, error: Refused) -> None:
+    reader.standing.refuse(box.which, described(error))
+    log.warning("message refused", mailbox=box.which, reason=error.reason, message=error)
+    box.head, box.stale_reads = None, 0
 
 
 async def _read(reader: Reader, box: _Mailbox) -> Message | None:

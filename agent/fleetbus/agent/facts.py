@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -58,7 +58,7 @@ class Observed:
 
     kubernetes_version: str
     nodes: int = 0
-    capacity: Capacity = Capacity()
+    capacity: Capacity = field(default_factory=Capacity)
     provider: str = ""
     region: str = ""
     api_groups: tuple[str, ...] = ()

@@ -46,7 +46,9 @@ class Instructions:
             line.changed.clear()
             await line.changed.wait()
 
-    def tell(self, capability: str, content: Any | None, retired: Sequence[Retired], identity: object) -> None:
+    def tell(
+        self, capability: str, content: Any | None, retired: Sequence[Retired], identity: object
+    ) -> None:
         """Replace what stands; the same `identity` and retirements as before change nothing."""
         line = self._lines[capability]
         if line.identity == identity and line.retired == tuple(retired) and line.version:

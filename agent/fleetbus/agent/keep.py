@@ -50,13 +50,14 @@ class KubeKeep:
             if self._written >= mine:
                 return
             batch, upto, self._queued = self._queued, self._asked, {}
+            is_written = False
             try:
                 await self._write(batch)
-            except BaseException:
-                # The next call tries them along with its own; a later value for a key has precedence.
-                self._queued = {**batch, **self._queued}
-                raise
-            self._written = upto
+                self._written, is_written = upto, True
+            finally:
+                if not is_written:
+                    # The next call tries them along with its own; a later value for a key has precedence.
+                    self._queued = {**batch, **self._queued}
 
     async def _write(self, values: Mapping[str, _Kept | None]) -> None:
         for last in (False, True):

@@ -26,7 +26,7 @@ class Record:
     serial: int = 0
     at: datetime | None = None
     body: dict[str, Any] = field(default_factory=dict)
-    outbox: Outbox = Outbox()
+    outbox: Outbox = field(default_factory=Outbox)
 
     def again(self, serial: int, at: datetime, outbox: Outbox | None = None) -> Record:
         """The same body under a new serial."""

@@ -52,6 +52,8 @@ class Ports:
     clock: Clock
     keep: Keep
     artifacts: Artifacts
+    reported: Callable[[str], Mapping[str, Any]] = lambda aspect: {}
+    """The body that an aspect was reported with last, also by an earlier process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def quantity(text: str) -> Decimal:
     if exponent:
         return Decimal(number).scaleb(int(exponent) if len(exponent) < 4 else 0)
     if suffix in _BINARY:
-        return Decimal(number) * 1024 ** _BINARY[suffix]
+        return Decimal(number) * Decimal(1024) ** _BINARY[suffix]
     return Decimal(number).scaleb(_POWERS.get(suffix or "", 0))
 
 

@@ -70,9 +70,14 @@ class Reporter:
         self.session = 0
         """Sequence of this life's session state; 0 until it is written."""
 
-    def take(self, aspect: str, body: Mapping[str, Any], happened: Sequence[Happened] = ()) -> None:
-        """A capability's whole body; published soon if it differs, with what it tells and what happened."""
+    def reported(self, aspect: str) -> Mapping[str, Any]:
+        """The body that was reported last, by this process or one before it."""
+        return self._records[aspect].body
+
+    def take(self, aspect: str, body: Mapping[str, Any] | None, happened: Sequence[Happened] = ()) -> None:
+        """A whole body (None: as it was); published soon if it differs, with what it tells and what happened."""
         record = self._records[aspect]
+        body = record.body if body is None else body
         told = [*self._transitions[aspect](aspect, record.body, body), *happened]
         nothing_new = record.body == body if record.serial else not any(body.values())
         if nothing_new and not told:
@@ -116,7 +121,9 @@ class Reporter:
                         return
         except TimeoutError:
             if self._bus.connected and self._bus.connection == connection:
-                log.warning("no acknowledgement from the bus, connecting anew", within_s=ACKNOWLEDGED_WITHIN_S)
+                log.warning(
+                    "no acknowledgement from the bus, connecting anew", within_s=ACKNOWLEDGED_WITHIN_S
+                )
                 await self._bus.reconnect()
 
     async def _wait_dirty(self) -> None:

@@ -68,9 +68,7 @@ async def read_settings(kube: Kube) -> AgentSettings:
 def parse_settings(data: Mapping[str, Any]) -> AgentSettings:
     """Settings from a Secret's `data`. SettingsInvalid names the key and never quotes a value."""
     text = {key: _decoded(key, value) for key, value in data.items()}
-    cluster = ClusterId(
-        _checked(text, "realm", _cluster_name), _checked(text, "cluster", _cluster_name)
-    )
+    cluster = ClusterId(_checked(text, "realm", _cluster_name), _checked(text, "cluster", _cluster_name))
     return AgentSettings(
         identity=Identity(_checked(text, "fleet", _cluster_name), cluster, _checked(text, "uid", _uid)),
         seed=_checked(text, "seed", _seed),

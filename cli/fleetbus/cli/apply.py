@@ -68,9 +68,7 @@ def command(
     return exit_codes.UNCHANGED if error_unchanged and unchanged else exit_codes.DONE
 
 
-def _apply(
-    invocation: Invocation, checked: Checked, *, server_dry_run: bool, reason: str
-) -> ApplyResult:
+def _apply(invocation: Invocation, checked: Checked, *, server_dry_run: bool, reason: str) -> ApplyResult:
     documents = [one.document for one in checked.documents]
     return invocation.run(lambda fleet: fleet.apply(documents, dry_run=server_dry_run, reason=reason))
 

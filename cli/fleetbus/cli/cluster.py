@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fleetbus.cli import exit_codes
-from fleetbus.cli.ceremony.join import Joined, JoinRequest, Reload, join
+from fleetbus.cli.ceremony.agent_pod import deployment
+from fleetbus.cli.ceremony.join import Joined, JoinRequest, Reload, Say, join
 from fleetbus.cli.ceremony.leave import leave_bus, leave_vault
-from fleetbus.cli.ceremony.manifests import agent_manifests
+from fleetbus.cli.ceremony.manifests import PROFILES, agent_manifests
 from fleetbus.cli.ceremony.record import read_record
 from fleetbus.cli.ceremony.servers import default_reload, kube_client, reload_by, vault_admin
 from fleetbus.cli.confirm import confirm
@@ -34,7 +37,7 @@ def command() -> None:
     """
 
 
-@command.command("join")
+@command.command("join", short_help="join a cluster to the fleet")
 @click.argument("name")
 @click.option(
     "--fleet-dir", "folder", type=_FOLDER, required=True, help="The folder that `fleetbus init` made."
@@ -47,77 +50,100 @@ def command() -> None:
 @click.option(
     "--bus-server", "servers", multiple=True, help="tls://host:port, when agents reach the bus elsewhere."
 )
+@click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    default="standard",
+    show_default=True,
+    help="The agent's rights.",
+)
+@click.option(
+    "--image", default="", help="Image that runs `fleetbus-agent`; without it no Deployment is made."
+)
 @click.option("--manifests", type=click.Path(path_type=Path), help="File or folder instead of those shipped.")
 @click.option(
     "--reload", "how", default="", metavar="PID-FILE|COMMAND", help="How the running bus learns of the user."
 )
 @click.option("--vault-token-file", type=_FILE, help="Vault's owner's token; or set VAULT_TOKEN.")
-@click.option("--print", "printing", is_flag=True, help="Print the objects for kubectl and touch no cluster.")
+@click.option(
+    "--print", "printing", is_flag=True, help="Print the objects for kubectl; the cluster is only read."
+)
 @click.option("--document-only", is_flag=True, help="Print the Cluster document instead of applying it.")
 @click.option("--wait", "waiting", is_flag=True, help="Wait until the agent has registered.")
 @click.option("--timeout", "timeout_s", type=Duration(), default="2m", show_default=True, help="For --wait.")
 @pass_invocation
-def join_command(
-    invocation: Invocation,
-    name: str,
-    folder: Path,
-    kube_context: str,
-    kubeconfig: Path | None,
-    labels: tuple[str, ...],
-    owner: str,
-    realm: str,
-    servers: tuple[str, ...],
-    manifests: Path | None,
-    how: str,
-    vault_token_file: Path | None,
-    printing: bool,
-    document_only: bool,
-    waiting: bool,
-    timeout_s: float,
-) -> int:
+def join_command(invocation: Invocation, /, name: str, **options: Any) -> int:
     """
     \b
-    fleetbus cluster join prod-us --kube-context prod-us --label env=prod --fleet-dir fleet --wait
+    fleetbus cluster join prod-us --kube-context prod-us --label env=prod --fleet-dir fleet --image IMAGE --wait
     fleetbus cluster join edge-1 --kubeconfig edge.yaml --fleet-dir fleet --print > agent.yaml
 
     Makes the cluster's user on the bus, its mount and entity in Vault, the agent in the cluster, and the Cluster
     document. Run twice it changes nothing. What --print prints holds the agent's seed: whoever reads it can
     speak as this cluster.
     """
-    request = JoinRequest(name, realm, parse_labels(labels), owner, servers)
+    chosen = Chosen(**options)
     output = invocation.output
-    reload = reload_by(how, folder) if how else default_reload(folder)
     # What is printed is for another program, so everything else goes to standard error.
-    say = output.say if printing or document_only else output.line
-
-    async def run() -> Joined:
-        async with AsyncExitStack() as stack:
-            kube = await stack.enter_async_context(kube_client(kubeconfig, kube_context))
-            place = read_record(folder).vault
-            vault = None
-            if place is not None:
-                ca_file = folder / "vault-ca.crt" if place.ca else None
-                vault = await stack.enter_async_context(vault_admin(place, vault_token_file, ca_file))
-            return await join(
-                request,
-                folder,
-                kube,
-                agent_manifests(manifests),
-                vault=vault,
-                reload=reload,
-                write_objects=not printing,
-                say=say,
-            )
-
-    joined = invocation.run_async(run())
+    quiet = chosen.printing or chosen.document_only
+    say = output.say if quiet else output.line
+    reload = reload_by(chosen.how, chosen.folder) if chosen.how else default_reload(chosen.folder)
+    joined = invocation.run_async(_join(name, chosen, reload, say))
     if reload is None:
-        say(f"The bus was not told: reload it with {folder}/nats/server.conf.")
-    if printing:
+        say(f"The bus was not told: reload it with {chosen.folder}/nats/server.conf.")
+    if chosen.printing:
         _print_objects(output, joined)
-    if document_only:
+    if chosen.document_only:
         output.yaml(dict(joined.document))
         return exit_codes.DONE
-    return _apply(invocation, joined, name, timeout_s if waiting else None, quiet=printing)
+    timeout_s = chosen.timeout_s if chosen.waiting else None
+    return _apply(invocation, joined, name, timeout_s, quiet=chosen.printing)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The options of `cluster join`."""
+
+    folder: Path
+    kube_context: str
+    kubeconfig: Path | None
+    labels: tuple[str, ...]
+    owner: str
+    realm: str
+    servers: tuple[str, ...]
+    profile: str
+    image: str
+    manifests: Path | None
+    how: str
+    vault_token_file: Path | None
+    printing: bool
+    document_only: bool
+    waiting: bool
+    timeout_s: float
+
+
+async def _join(name: str, chosen: Chosen, reload: Reload | None, say: Say) -> Joined:
+    request = JoinRequest(name, chosen.realm, parse_labels(chosen.labels), chosen.owner, chosen.servers)
+    objects = agent_manifests(chosen.manifests, profile=chosen.profile)
+    if chosen.image:
+        objects.append(deployment(chosen.image))
+    async with AsyncExitStack() as stack:
+        kube = await stack.enter_async_context(kube_client(chosen.kubeconfig, chosen.kube_context))
+        place = read_record(chosen.folder).vault
+        vault = None
+        if place is not None:
+            ca_file = chosen.folder / "vault-ca.crt" if place.ca else None
+            vault = await stack.enter_async_context(vault_admin(place, chosen.vault_token_file, ca_file))
+        return await join(
+            request,
+            chosen.folder,
+            kube,
+            objects,
+            vault=vault,
+            reload=reload,
+            write_objects=not chosen.printing,
+            say=say,
+        )
 
 
 def _print_objects(output: Output, joined: Joined) -> None:
@@ -140,7 +166,7 @@ def _apply(invocation: Invocation, joined: Joined, name: str, timeout_s: float |
     return invocation.run(lambda fleet: wait_for(fleet, targets, timeout_s, output))
 
 
-@command.command("remove")
+@command.command("remove", short_help="take a cluster out of the fleet")
 @click.argument("name")
 @click.option(
     "--fleet-dir", "folder", type=_FOLDER, help="Also take its user from the bus and its mount from Vault."

@@ -37,7 +37,7 @@ def command() -> None:
     """
 
 
-@command.command("run")
+@command.command("run", short_help="give an order to one cluster")
 @click.option("--cluster", required=True, help="The cluster that is told.")
 @click.option("--driver", default="job", show_default=True, help="What carries it out.")
 @click.option("--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="Argument; VALUE may be YAML.")
@@ -75,7 +75,7 @@ def run(
     return invocation.run(lambda fleet: _run(fleet, order, waiting, form, invocation.output))
 
 
-@command.command("list")
+@command.command("list", short_help="open orders, and those that ended lately")
 @click.option("--cluster", default="", help="Only those of this cluster.")
 @click.option("-o", "--output", "form", type=click.Choice(["table", "name", "json"]), default="table")
 @pass_invocation
@@ -90,7 +90,7 @@ def list_(invocation: Invocation, cluster: str, form: str) -> int:
     return exit_codes.DONE
 
 
-@command.command("cancel")
+@command.command("cancel", short_help="cancel an order")
 @click.argument("identifier", metavar="ID")
 @pass_invocation
 def cancel(invocation: Invocation, identifier: str) -> int:

@@ -18,7 +18,7 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command("list", short_help="all contexts")
 @click.option("-o", "--output", "form", type=click.Choice(["table", "name", "json"]), default="table")
 @pass_invocation
 def list_(invocation: Invocation, form: str) -> int:
@@ -44,7 +44,7 @@ def list_(invocation: Invocation, form: str) -> int:
     return exit_codes.DONE
 
 
-@command.command("use")
+@command.command("use", short_help="make a context the current one")
 @click.argument("name")
 @pass_invocation
 def use_(invocation: Invocation, name: str) -> int:

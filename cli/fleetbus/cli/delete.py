@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 @click.option(
     "--policy",
     type=click.Choice(["Keep", "Remove"]),
-    default="",
-    show_default=False,
     help="What becomes of its objects in clusters, instead of what the document says.",
 )
 @click.option("--reason", default="", help="Kept in the audit record.")
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 def command(
     invocation: Invocation,
     what: tuple[str, ...],
-    policy: Literal["Keep", "Remove", ""],
+    policy: Literal["Keep", "Remove"] | None,
     reason: str,
     yes: bool,
     waiting: bool,
@@ -54,11 +52,11 @@ def command(
         raise click.UsageError("A cluster leaves with `fleetbus cluster remove NAME`.")
     if not yes:
         for kind, name in named:
-            confirm(invocation, _consequence(invocation, kind, name, policy), name, yes=False)
+            confirm(invocation, _consequence(invocation, kind, name, policy or ""), name, yes=False)
 
     async def delete(fleet: Fleet) -> int:
         for kind, name in named:
-            answer = await fleet.delete(kind, name, policy=policy, reason=reason)
+            answer = await fleet.delete(kind, name, policy=policy or "", reason=reason)
             invocation.output.line(
                 f"{kind.lower()}/{name} deleted{f': {answer.message}' if answer.message else ''}"
             )

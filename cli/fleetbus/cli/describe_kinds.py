@@ -20,7 +20,7 @@ Section = Callable[[Output, Seen], None]
 
 def heading(output: Output, title: str, *parts: Cell | str) -> None:
     """A line that starts with its title."""
-    output.line(Cell(title.ljust(_INDENT), "name"), *parts)
+    output.line(Cell(title.ljust(_INDENT - 1) + " ", "name"), *parts)
 
 
 def _facts(output: Output, seen: Seen) -> None:
@@ -85,7 +85,7 @@ def _bundle(output: Output, seen: Seen) -> None:
     heading(
         output, "Placement", f"{len(placed)} of {len(placed) + len(excluded)} clusters  {_clauses(excluded)}"
     )
-    held = int(details.get("heldPrunes") or 0)
+    held = int(details.get("heldPrunes") or details.get("heldObjects") or 0)
     if held:
         release = f"fleetbus release {view.reference(seen.document)} --prune {held}"
         heading(
@@ -106,10 +106,10 @@ def _clauses(excluded: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _bundle_clusters(output: Output, seen: Seen) -> None:
-    clusters = view.maps(seen.details.get("clusters"))
-    bad = [one for one in clusters if one.get("ready") != "True"]
+    bad = [one for one in view.maps(seen.details.get("clusters")) if one.get("ready") != "True"]
+    placed, ready = len(view.texts(seen.details.get("placed"))), int(seen.details.get("ready") or 0)
     output.line("")
-    heading(output, "Clusters", f"{len(clusters) - len(bad)} ready, {len(bad)} not")
+    heading(output, "Clusters", f"{ready} ready, {placed - ready} not")
     rows = [
         [
             cell(one.get("cluster", "")),
@@ -125,8 +125,8 @@ def _bundle_clusters(output: Output, seen: Seen) -> None:
     if rows:
         titles = ["CLUSTER", "READY", "REASON", "REVISION", "OBJECTS", "SINCE", "MESSAGE"]
         output.table(titles, rows, indent="  ", wrapped=True)
-    rest = len(clusters) - len(rows)
-    if rest:
+    rest = placed - len(rows)
+    if rest > 0:
         name = view.name_of(seen.document)
         output.line(f"  {rest} more: ", Cell(f"fleetbus get clusters --bundle {name}", "command"))
 

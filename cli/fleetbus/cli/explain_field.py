@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import sys
 
 from fleetbus.cli import exit_codes
 from fleetbus.cli.fields import FieldDoc, field_at, names_at, schema_of
@@ -28,7 +29,7 @@ def print_field(output: Output, dotted: str) -> int:
     if path:
         output.line(Cell("FIELD:    ", "name"), f"{'.'.join(path)} <{found.type}>{_required(found)}")
     output.line("")
-    output.line(found.description or "No description.")
+    output.line(found.description or _about(kind, path))
     for line in _facts(found):
         output.line(line)
     if found.below:
@@ -40,6 +41,12 @@ def print_field(output: Output, dotted: str) -> int:
         ]
         output.table(["", "", ""], rows, wrapped=True)
     return exit_codes.DONE
+
+
+def _about(kind: str, path: list[str]) -> str:
+    """Of a kind itself, what its module says of it."""
+    words = (sys.modules[KINDS[kind].__module__].__doc__ or "").split("\n\n")[0]
+    return "No description." if path else " ".join(words.split())
 
 
 def _required(field: FieldDoc) -> str:

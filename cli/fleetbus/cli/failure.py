@@ -17,7 +17,9 @@ def print_error(error: FleetbusError, output: Output) -> None:
         output.say(Cell("  --> ", "number"), error.where)
     if error.remedy:
         output.say(Cell("   = ", "number"), Cell("help", "command"), ": ", error.remedy)
-    output.say(Cell("   = ", "number"), "more: ", Cell(f"fleetbus explain {error.error_code}", "command"))
+    if error.error_code != FleetbusError.code:
+        more = Cell(f"fleetbus explain {error.error_code}", "command")
+        output.say(Cell("   = ", "number"), "more: ", more)
 
 
 def print_unexpected(error: BaseException, output: Output) -> None:

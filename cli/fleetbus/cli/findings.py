@@ -97,7 +97,7 @@ def _missing(
 ) -> Finding:
     field = str(path[-1])
     found = field_at(schema, path)
-    what = f" ({found.description.rstrip('.')})" if found and found.description else ""
+    what = f" ({found.description.split('. ')[0].rstrip('.')})" if found and found.description else ""
     return Finding(
         MISSING_FIELD,
         f"missing field `{field}` in {owner}",
@@ -131,8 +131,10 @@ def _wrong(
             message = f"{field} in {owner}: {text}"
         else:
             said, _, help_ = text.partition("; ")
-            message = said if said.startswith("`") else f"{shown} is not a value of {field}: {said}"
-            message += f", in {field} of {owner}" if said.startswith("`") else f", in {owner}"
+            if said.startswith("`"):
+                message = f"{said}, in {field} of {owner}"
+            else:
+                help_ = f"{said}; {help_}" if help_ else said
     elif found and found.values:
         help_ = f"one of {', '.join(f'`{value}`' for value in found.values)}"
     elif one["type"] == "string_pattern_mismatch":

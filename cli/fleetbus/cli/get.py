@@ -69,7 +69,14 @@ def command(
         invocation.run(lambda fleet: _watch(fleet, asked[0], labels, watcher))
         return exit_codes.DONE
     found = invocation.run(lambda fleet: _read(fleet, asked, labels, bundle))
-    show(invocation.output, found, form, headers=not no_headers, single=_single(asked))
+    show(
+        invocation.output,
+        found,
+        form,
+        headers=not no_headers,
+        single=_single(asked),
+        named=any(one.names for one in asked),
+    )
     return _report_missing(invocation.output, asked, found)
 
 
@@ -110,8 +117,12 @@ def show(
     *,
     headers: bool = True,
     single: bool = False,
+    named: bool = False,
 ) -> None:
-    """Rows by kind, in one of FORMS. `single`: one document was named, so it is written and no list."""
+    """Rows by kind, in one of FORMS, with a hint at the end unless they were `named`.
+
+    `single`: one document was named, so it is written and no list.
+    """
     documents = [row.document for _, rows in found for row in rows]
     if form in {"json", "yaml"}:
         if single and len(documents) == 1:
@@ -131,6 +142,8 @@ def show(
         columns = columns_of(kind, wide=form == "wide")
         lines = [cells(columns, Seen(row.document, row.live, now)) for row in rows]
         output.table(titles(columns) if headers else [""] * len(columns), lines)
+    if named:
+        return
     _hint(output, found)
 
 

@@ -113,7 +113,7 @@ def _next(output: Output, folder: Path) -> None:
     for line in (
         f"cd {folder / 'nats'} && nats-server -c server.conf",
         f"fleetbus init --out {folder} --online",
-        f"fleetbus-controller --settings {folder / 'controller.json'}",
+        f"fleetbus-controller --config {folder / 'controller.json'}",
         f"fleetbus cluster join NAME --kube-context CONTEXT --fleet-dir {folder}",
     ):
         output.note("Next: ", Cell(line, "command"))

@@ -15,7 +15,8 @@ from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 from fleetbus.cli.text import counted, parse_time, rfc3339_ms
 from fleetbus.runtime.clock import SystemClock
-from fleetbus.schemas.capabilities.secrets import REASON_NOT_OURS, REASON_REFUSED
+from fleetbus.schemas.capabilities.bundles import MAX_LISTED
+from fleetbus.schemas.capabilities.secrets import BOUND, REASON_NOT_OURS, REASON_REFUSED
 
 if TYPE_CHECKING:
     from fleetbus.client import Fleet
@@ -51,9 +52,15 @@ class Receipt:
 
 @dataclass(slots=True)
 class Revocation:
-    """What is known so far. Times are seconds since the request."""
+    """What is known so far. Times are seconds since the request.
 
+    `own_path`: each cluster reads below its own place, which no group can take from it: only deleting the value
+    does, so there is nothing to wait for in Vault.
+    """
+
+    own_path: bool = False
     withdrawn: str = ""
+    vault: str = ""
     vault_s: float | None = None
     clusters_s: float | None = None
     receipts: tuple[Receipt, ...] = ()
@@ -61,25 +68,37 @@ class Revocation:
     @property
     def done(self) -> bool:
         settled = all(one.outcome is Outcome.PROVED for one in self.receipts)
-        return self.vault_s is not None and settled
+        return (self.own_path or self.vault_s is not None) and settled
 
     def counted(self, outcome: Outcome) -> int:
         return sum(one.outcome is outcome for one in self.receipts)
 
 
 def receipts(
-    document: Mapping[str, Any], before: Sequence[str], away: Mapping[str, bool]
+    document: Mapping[str, Any], before: Sequence[str], away: Mapping[str, bool], *, most: int = MAX_LISTED
 ) -> tuple[Receipt, ...]:
-    """One for each cluster that had the secret. `before`: the clusters that were placed at the request."""
+    """One for each cluster that had the secret. `before`: the clusters that were placed at the request.
+
+    The status lists at most `most`, those that are not done first: once it lists one that is done, so is the rest.
+    """
     told = {str(one.get("cluster")): one for one in view.maps(view.details(document).get("clusters"))}
+    names = sorted({*before, *told})
+    rest_done = len(told) >= most and any(_proved(one) for one in told.values())
     return tuple(
-        _receipt(name, told.get(name, {}), away.get(name, False)) for name in sorted({*before, *told})
+        Receipt(name, Outcome.PROVED)
+        if rest_done and name not in told
+        else _receipt(name, told.get(name, {}), away.get(name, False))
+        for name in names
     )
+
+
+def _proved(told: Mapping[str, Any]) -> bool:
+    return bool(told.get("removed") and told.get("confirmedAt"))
 
 
 def _receipt(cluster: str, told: Mapping[str, Any], away: bool) -> Receipt:
     reason, message = str(told.get("reason") or ""), str(told.get("message") or "")
-    if told.get("removed") and told.get("confirmedAt"):
+    if _proved(told):
         removed, confirmed = str(told.get("removedAt") or ""), str(told["confirmedAt"])
         return Receipt(cluster, Outcome.PROVED, removed, confirmed)
     if reason in _FAILED_REASONS:
@@ -92,7 +111,7 @@ async def revoke(fleet: Fleet, name: str, reason: str, timeout_s: float, form: s
     clock = SystemClock()
     document = (await fleet.describe("SecretBinding", name)).document
     before = view.texts(view.details(document).get("placed"))
-    found = Revocation()
+    found = Revocation(own_path=not view.inner(view.spec(document), "vault").get("shared"))
     began_s = clock.monotonic_s()
     await fleet.revoke(name, reason=reason)
     try:
@@ -116,6 +135,7 @@ async def revoke(fleet: Fleet, name: str, reason: str, timeout_s: float, form: s
 
 def _look(found: Revocation, document: Mapping[str, Any], before: Sequence[str], after_s: float) -> None:
     withdrawn = view.details(document).get("withdrawnAt")
+    found.vault = str(view.condition(document, BOUND).get("message") or "")
     if withdrawn and found.vault_s is None:
         found.withdrawn, found.vault_s = str(withdrawn), after_s
     proved = found.counted(Outcome.PROVED)
@@ -150,7 +170,7 @@ def print_revocation(output: Output, found: Revocation) -> None:
         _print_plain(output, found)
         return
     if found.vault_s is None:
-        heading(output, "Vault", output.mark("away"), " not withdrawn yet")
+        heading(output, "Vault", output.mark("warn"), f" {_vault_text(found)}")
     else:
         heading(output, "Vault", output.mark("good"), f" withdrawn{' ' * 56}{found.vault_s:.2f}s")
     proved, total = found.counted(Outcome.PROVED), len(found.receipts)
@@ -170,11 +190,15 @@ def print_revocation(output: Output, found: Revocation) -> None:
         if len(shown) > _SHOWN:
             output.line(f"{len(shown) - _SHOWN} more: ", Cell("… | cat", "command"))
     output.line("")
-    withdrawn = "Revoked in Vault." if found.vault_s is not None else "Not yet withdrawn in Vault."
+    withdrawn = "Revoked in Vault." if found.vault_s is not None else "Not withdrawn in Vault."
     output.line(
         f"{withdrawn} Clusters: {proved} proved, {found.counted(Outcome.PENDING)} pending,"
         f" {found.counted(Outcome.FAILED)} failed."
     )
+
+
+def _vault_text(found: Revocation) -> str:
+    return found.vault.removeprefix("revoked; ") or "not withdrawn yet"
 
 
 def _row(one: Receipt) -> list[Cell]:
@@ -189,7 +213,7 @@ def _row(one: Receipt) -> list[Cell]:
 def _print_plain(output: Output, found: Revocation) -> None:
     widest = max([5, *(len(one.cluster) for one in found.receipts)])
     if found.vault_s is None:
-        output.line(f"{'vault'.ljust(widest)} away withdrawn=no")
+        output.line(f"{'vault'.ljust(widest)} warn withdrawn=no {_vault_text(found)}")
     else:
         output.line(f"{'vault'.ljust(widest)} ok   withdrawn={found.withdrawn} took={found.vault_s:.2f}s")
     for one in found.receipts:

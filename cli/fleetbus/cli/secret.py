@@ -25,7 +25,7 @@ def command() -> None:
     """
 
 
-@command.command("revoke")
+@command.command("revoke", short_help="take a secret back, with receipts")
 @click.argument("name")
 @click.option("--reason", default="", help="Kept in the audit record.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -57,7 +57,7 @@ def revoke_command(
     return invocation.run(lambda fleet: revoke(fleet, name, reason, timeout_s, form, invocation.output))
 
 
-@command.command("share")
+@command.command("share", short_help="let a group of clusters share a secret")
 @click.argument("name")
 @click.option(
     "--fleet-dir",

@@ -116,7 +116,7 @@ def duration(seconds: float) -> str:
     minutes, rest_s = divmod(whole, 60)
     if minutes < 10:
         return f"{minutes}m{rest_s}s" if rest_s else f"{minutes}m"
-    if minutes < 120:
+    if minutes < 60:
         return f"{minutes}m"
     hours, rest_minutes = divmod(minutes, 60)
     if hours < 10:

@@ -58,7 +58,8 @@ async def wait_for(fleet: Fleet, targets: Sequence[Target], timeout_s: float, ou
     """Wait for all targets at once, printing each as it ends; the exit code of the worst."""
     waits = [asyncio.create_task(_one(fleet, target, output, timeout_s)) for target in targets]
     try:
-        return max(await asyncio.gather(*waits))
+        codes = await asyncio.gather(*waits)
+        return exit_codes.FAILED if exit_codes.FAILED in codes else max(codes)
     finally:
         for task in waits:
             task.cancel()

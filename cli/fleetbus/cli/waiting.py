@@ -59,7 +59,8 @@ def judge(document: Json | None, goal: Goal) -> Verdict:
     if document is None:
         return Verdict(Standing.MET) if goal.deletion else Verdict(Standing.FAILED, "it is not there")
     if goal.deletion:
-        left = view.texts(view.details(document).get("placed"))
+        told = view.details(document)
+        left = view.texts(told.get("retiring")) or view.texts(told.get("placed"))
         where = f": receipts of {', '.join(left)} are missing" if left else ""
         return Verdict(Standing.GOING, f"it is still there{where}")
     wanted = goal.generation or view.generation(document)

@@ -38,6 +38,7 @@ _BELOW: Final = {
 _TAKES_REFERENCE: Final = frozenset(
     {"get", "describe", "explain", "delete", "release", "sync", "wait", "why"}
 )
+_VALUED: Final = frozenset({"--context", "--color", "-o", "--output", "--cluster", "-l", "--selector"})
 _FORMS: Final = ("table", "wide", "name", "json", "yaml")
 
 
@@ -52,15 +53,17 @@ def complete(words: Sequence[str]) -> int:
 
 def candidates(before: Sequence[str], last: str) -> Sequence[str]:
     """The words that may come after `before`; `last` is what is typed already."""
-    given = [word for word in before if not word.startswith("-")]
+    option = before[-1] if before else ""
+    if option in {"-o", "--output"}:
+        return _FORMS
+    if option == "--cluster":
+        return _names().get("Cluster", ())
+    if option == "--context":
+        return _contexts()
+    valued = {index + 1 for index, word in enumerate(before) if word in _VALUED}
+    given = [word for index, word in enumerate(before) if not word.startswith("-") and index not in valued]
     if not given:
         return _COMMANDS
-    if before[-1] in {"-o", "--output"}:
-        return _FORMS
-    if before[-1] in {"--cluster"}:
-        return _names().get("Cluster", ())
-    if before[-1] in {"--context"}:
-        return _contexts()
     first = given[0]
     if first in _BELOW:
         return _after_group(first, given[1:])

@@ -51,7 +51,7 @@ async def connected_bus(context: Context, clock: Clock) -> AsyncIterator[NatsBus
     heard = _Heard()
     settings = BusSettings(
         servers=context.servers,
-        nkey_seed=context.seed(),
+        nkey_seed=await asyncio.to_thread(context.seed),
         inbox_prefix=subjects.operator_inbox(context.user),
         name=f"fleetbus client {context.user}",
         ca_file=str(context.ca_file) if context.ca_file else "",

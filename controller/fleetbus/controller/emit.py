@@ -7,6 +7,7 @@ nothing else is remembered. An origin's transitions go out in their order.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -166,14 +167,14 @@ class Emitter:
             keys = list(self._pending_keys)[:_ROUND]
             found = [(key, status) for key in keys if (status := self._known.status(key)) is not None]
             chain = await self._emit(FLEET_CHAIN, [_of_status(key, status) for key, status in found])
+            trims = [self._trim(key, status.uid, chain.emitted.get(status.uid, 0)) for key, status in found]
             for key in keys:
                 del self._pending_keys[key]
-            for key, status in found:
-                try:
-                    await self._trim(key, status.uid, chain.emitted.get(status.uid, 0))
-                except FleetbusError:
-                    self._pending_keys[key] = None
-                    raise
+            done = await asyncio.gather(*trims, return_exceptions=True)
+            failed = [(key, error) for (key, _), error in zip(found, done, strict=True) if error is not None]
+            self._pending_keys.update(dict.fromkeys(key for key, _ in failed))
+            if failed:
+                raise failed[0][1]
             while len(chain.emitted) > _REMEMBERED:
                 chain.emitted.popitem(last=False)
 

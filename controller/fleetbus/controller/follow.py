@@ -1,6 +1,7 @@
 """From the bus into what is known: documents, statuses, our own mailboxes, and what the clusters report.
 
-A message that is refused leaves the last good one, is noted, and makes one event a distinct sentence.
+A message that is refused leaves the last good one and is told in one sentence, which `views` shows and from which
+the cluster's condition and its event come. What is told changes every few seconds at most, whatever a cluster sends.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from fleetbus.controller.recent import Recent
 from fleetbus.controller.server_time import ServerTime
-from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.text import clean
 from fleetbus.controller.verification import Expected, verified_state
 from fleetbus.controller.views import CLUSTER, Known, cluster_spec
@@ -20,19 +19,16 @@ from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus, CaughtUp, Message
 from fleetbus.schemas import subjects
-from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.desired import CommandList, Head
 from fleetbus.schemas.documents import Status, Stored
 from fleetbus.schemas.errors import FleetbusError, MessageMalformed
-from fleetbus.schemas.events import Happened
 from fleetbus.schemas.signing import verify
 from fleetbus.schemas.states import RESULT_ASPECT
 from fleetbus.schemas.streams import DESIRED, DOCUMENTS, STATE, STATUS
 from fleetbus.schemas.subjects import ClusterId
 
 REMOVED_HEADER = "Fleetbus-Removed"
-MOST_NOTED = 32
-"""Distinct refusals a cluster that make events; what a hostile agent can add to the events is bounded."""
+TOLD_EVERY_S = 2.0
 
 _log = structlog.get_logger("controller")
 
@@ -47,8 +43,6 @@ class Follow:
         bus: Bus,
         clock: Clock,
         known: Known,
-        statuses: Statuses,
-        recent: Recent,
         time: ServerTime,
         *,
         signing_key: str,
@@ -56,20 +50,15 @@ class Follow:
         self.ready = asyncio.Event()
         self._bus = bus
         self._known = known
-        self._statuses = statuses
-        self._recent = recent
         self._time = time
         self._signing_key = signing_key
         self._refusals: dict[str, dict[str, str]] = {}
-        self._noted: dict[str, set[str]] = {}
-        self._to_note: dict[str, list[str]] = {}
-        self._notes: Worklist[str] = Worklist(clock, self._note, at_once=2)
+        self._telling: Worklist[str] = Worklist(clock, self._tell, at_once=1, spacing_s=lambda: TOLD_EVERY_S)
         self._rereads: Worklist[str] = Worklist(clock, self._read_again, at_once=2)
         self._identities: dict[str, tuple[str, str, str]] = {}
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            await self._recent.load(self._bus)
             first = [
                 (DOCUMENTS.name, subjects.ALL_DOCUMENTS, self._take_document),
                 (STATUS.name, subjects.ALL_STATUSES, self._take_status),
@@ -87,7 +76,7 @@ class Follow:
                 for event in caught:
                     await event.wait()
             self._known.listeners.append(self._identity_changed)
-            tasks.create_task(self._notes.run())
+            tasks.create_task(self._telling.run())
             tasks.create_task(self._rereads.run())
             self.ready.set()
 
@@ -188,42 +177,28 @@ class Follow:
     def _accept(self, name: str, aspect: str) -> None:
         refusals = self._refusals.get(name)
         if refusals and refusals.pop(aspect, None) is not None:
-            self._known.put_refused(name, next(iter(refusals.values()), ""))
+            self._telling.add(name)
 
     def _refuse(self, name: str, aspect: str, error: FleetbusError) -> None:
         sentence = clean(f"{aspect}: {error.message}" + (f"; {error.remedy}" if error.remedy else ""))
-        self._refusals.setdefault(name, {})[aspect] = sentence
-        self._known.put_refused(name, sentence)
-        noted = self._noted.setdefault(name, set())
-        if sentence in noted or len(noted) >= MOST_NOTED:
+        refusals = self._refusals.setdefault(name, {})
+        if refusals.get(aspect) == sentence:
             return
-        noted.add(sentence)
-        _log.warning("a cluster's message is refused", cluster=name, aspect=aspect, reason=sentence)
-        if not self._recent.has(f"cluster/{name}", words.EVENT_MESSAGE_REFUSED, sentence):
-            self._to_note.setdefault(name, []).append(sentence)
-            self._notes.add(name)
+        refusals.pop(aspect, None)
+        refusals[aspect] = sentence
+        if self.ready.is_set():
+            self._telling.add(name)
+        else:
+            # Before anybody decides, so that a restart does not look like a recovery.
+            self._known.put_refused(name, sentence)
 
-    async def _note(self, name: str) -> None:
-        """Into the outbox of the Cluster document's status."""
-        sentences = self._to_note.pop(name, [])
-        stored = self._known.document((CLUSTER, name))
-        if stored is None or not sentences:
-            return
-        happened = [
-            Happened(
-                type=words.EVENT_MESSAGE_REFUSED,
-                subject=f"cluster/{name}",
-                reason=words.REASON_STATE_REFUSED,
-                message=sentence,
-                severity="Warning",
-            )
-            for sentence in sentences
-        ]
-        try:
-            await self._statuses.add(stored.key, stored.uid, *happened)
-        except FleetbusError:
-            self._to_note.setdefault(name, [])[:0] = sentences
-            raise
+    async def _tell(self, name: str) -> None:
+        """Show the newest refusal that stands."""
+        refusals = self._refusals.get(name, {})
+        sentence = next(reversed(refusals.values()), "")
+        if sentence:
+            _log.warning("a cluster's message is refused", cluster=name, reason=sentence)
+        self._known.put_refused(name, sentence)
 
     def _identity_changed(self, change: object) -> None:
         """A Cluster document with another key, UID or realm: what was refused may be right now, or the reverse."""

@@ -89,6 +89,7 @@ class Leader:
                 )
             finally:
                 await self._release()
+            _stop_if_cancelled()
             await self._clock.sleep(self._clock.jitter(POLL_S / 4))
 
     async def _wait_term(self) -> Term:
@@ -174,6 +175,13 @@ class Leader:
                 await self._bus.put(self._lease(self._sequence, released=True))
         except (Transient, TimeoutError):
             _log.info("the lease was not released and will run out", after_s=LEASE_S)
+
+
+def _stop_if_cancelled() -> None:
+    """A TaskGroup whose children fail while it is cancelled raises their errors instead (Python 3.11, 3.12)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _under(work: Callable[[Term], Awaitable[None]], term: Term) -> None:

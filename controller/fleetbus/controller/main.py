@@ -74,8 +74,10 @@ async def run_controller(
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """The script: exits 0 after SIGTERM or SIGINT, 1 with one sentence when it cannot run."""
-    parser = argparse.ArgumentParser(prog="fleetbus-controller", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="settings file, JSON or YAML")
+    parser = argparse.ArgumentParser(prog="fleetbus-controller", description="Fleetbus's controller.")
+    parser.add_argument(
+        "--config", "--settings", type=Path, required=True, help="settings file, JSON or YAML"
+    )
     given = parser.parse_args(arguments)
     try:
         settings = load_settings(given.config)

@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from fleetbus.runtime.clock import Clock
 from fleetbus.schemas.artifacts import Artifact
 from fleetbus.schemas.conditions import Condition
 from fleetbus.schemas.desired import CommandList, Retired
@@ -19,6 +18,10 @@ from fleetbus.schemas.documents import Status, Stored
 from fleetbus.schemas.events import Happened
 from fleetbus.schemas.states import Facts, Results, Session, State
 from fleetbus.schemas.subjects import ClusterId
+
+if TYPE_CHECKING:
+    # Not at run time: what decides imports this module, and must not reach a clock.
+    from fleetbus.runtime.clock import Clock
 
 Key = tuple[str, str]
 """(kind, name) of a document."""

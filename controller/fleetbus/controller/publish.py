@@ -97,6 +97,7 @@ class Publisher:
         self._sign = sign
         self._time = time
         self._dirty: set[str] = set()
+        self._has_told = False
         self._passes: Worklist[str] = Worklist(clock, self._pass, at_once=1, spacing_s=self._spacing_s)
 
     def changed(self, change: Change) -> None:
@@ -154,18 +155,20 @@ class Publisher:
             await self.forget(cluster)
 
     def _spacing_s(self) -> float:
-        return max(TOGETHER_S, len(self._known.heads) * 0.0005)
+        """After a pass that told nobody anything only its own cost counts: what comes next is a first change."""
+        return max(TOGETHER_S if self._has_told else 0.0, len(self._known.heads) * 0.0005)
 
     async def _pass(self, _: str) -> float | None:
         names, self._dirty = self._dirty, set()
         try:
-            await self._publish(sorted(names))
+            self._has_told = await self._publish(sorted(names))
         except BaseException:
             self._dirty |= names
             raise
         return None
 
-    async def _publish(self, names: Sequence[str]) -> None:
+    async def _publish(self, names: Sequence[str]) -> bool:
+        """Whether anything differed."""
         view = self._known.view()
         heads: list[tuple[subjects.ClusterId, Head]] = []
         contents: dict[str, Artifact] = {}
@@ -178,12 +181,13 @@ class Publisher:
                 heads.append((cluster.id, self._head(cluster, wanted.set.name)))
                 contents.update((one.name, one) for one in (*wanted.contents, wanted.set))
         if not heads:
-            return
+            return False
         await self._artifacts.store(contents.values())
         await self._fence.put([self._message(place, head) for place, head in heads])
         for place, head in heads:
             self._known.put_head(place, head)
         _log.info("published", clusters=len(heads), artifacts=len(contents), first=str(heads[0][0]))
+        return True
 
     def _is_told(self, cluster: ClusterView, set_name: str) -> bool:
         head = self._known.heads.get(cluster.id)

@@ -15,17 +15,20 @@ from fleetbus.controller.ports import Capability, Change, Key, Outcome, Ports
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.store import Documents
 from fleetbus.controller.text import raised_at
-from fleetbus.controller.views import Known
+from fleetbus.controller.views import CLUSTER, Known
 from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas import conditions
 from fleetbus.schemas.canonical import canonical, parse_json
+from fleetbus.schemas.capabilities.clusters import EVENT_REMOVED
 from fleetbus.schemas.conditions import Condition
 from fleetbus.schemas.documents import Status, Stored
 from fleetbus.schemas.errors import FleetbusError, TimeoutExpired, Transient
+from fleetbus.schemas.events import Happened
 
 RECONCILE_TIMEOUT_S = 300.0
 SYNC_TIMEOUT_S = 20.0
+LEAVING = "Leaving"
 REASON_INTERNAL = "InternalError"
 _EMITTING_S = 0.2
 
@@ -54,6 +57,33 @@ def next_status(
     )
     happened = [*capability.transitions(stored, before, after), *outcome.happened]
     return after.model_copy(update={"outbox": base.outbox.with_(now, *happened)}) if happened else after
+
+
+def leaving_status(stored: Stored, before: Status | None, now: datetime) -> Status:
+    """The status of a cluster that leaves the fleet: it says so, once. Pure."""
+    base = before or Status(kind=stored.kind, name=stored.name, uid=stored.uid)
+    if conditions.find(base.conditions, LEAVING) is not None:
+        return base
+    leaving = Condition(
+        type=LEAVING,
+        status="True",
+        reason=LEAVING,
+        last_transition_at=now,
+        observed_generation=stored.generation,
+    )
+    happened = Happened(
+        type=EVENT_REMOVED,
+        subject=f"cluster/{stored.name}",
+        reason=LEAVING,
+        message="it is no member of the fleet any more; its workloads stay",
+        details={"cluster": stored.name},
+    )
+    return base.model_copy(
+        update={
+            "conditions": conditions.put(base.conditions, leaving),
+            "outbox": base.outbox.with_(now, happened),
+        }
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -95,7 +125,7 @@ class Reconciler:
         if change.aspect in {"outbox", "published-commands"}:
             return
         if change.what == "document" and self._known.document((change.kind, change.name)) is not None:
-            self.work.add((change.kind, change.name))
+            self.work.add((change.kind, change.name), first=True)
         view = self._known.view()
         for capability in self._capabilities:
             try:
@@ -116,7 +146,7 @@ class Reconciler:
             async with asyncio.timeout(SYNC_TIMEOUT_S):
                 for key in keys:
                     self._known.asked.add(key)
-                    self.work.add(key)
+                    self.work.add(key, first=True)
                     while key in self._known.asked:
                         await self.work.finished.wait()
                 await asyncio.sleep(0)
@@ -200,6 +230,8 @@ class Reconciler:
             present = self._known.document(stored.key)
             if present is None or present.uid != stored.uid:
                 return None
+            if stored.kind == CLUSTER and stored.deleting is not None:
+                return leaving_status(stored, before, now)
             return next_status(stored, before, outcome, capability, now)
 
         return await self._statuses.amend(stored.key, amend)

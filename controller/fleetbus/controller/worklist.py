@@ -72,9 +72,14 @@ class Worklist(Generic[K]):
         self._added = Pulse()
         self._tasks: asyncio.TaskGroup | None = None
 
-    def add(self, key: K) -> None:
-        """Work on `key` as soon as there is room."""
-        if key in self._queued or key in self._soon:
+    def add(self, key: K, *, first: bool = False) -> None:
+        """Work on `key` as soon as there is room; with `first` before everything that waits."""
+        if key in self._queued:
+            if first:
+                self._ready.remove(key)
+                self._ready.appendleft(key)
+            return
+        if key in self._soon:
             return
         if key in self._running:
             self._again.add(key)
@@ -87,7 +92,10 @@ class Worklist(Generic[K]):
             return
         self._stop_timer(key)
         self._queued.add(key)
-        self._ready.append(key)
+        if first:
+            self._ready.appendleft(key)
+        else:
+            self._ready.append(key)
         self._added.fire()
 
     def busy(self, keys: Iterable[K]) -> bool:

@@ -13,7 +13,7 @@ import structlog
 
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.foreign_text import cleaned
-from fleetbus.schemas.errors import FleetbusError
+from fleetbus.schemas.errors import FleetbusError, Transient
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
@@ -68,6 +68,19 @@ async def both(one: Coroutine[Any, Any, _One], other: Coroutine[Any, Any, _Other
     except BaseExceptionGroup as raised:
         raise leaf(raised) from raised
     return tasks[0].result(), tasks[1].result()
+
+
+async def until_done(name: str, step: Callable[[], Awaitable[_One]], clock: Clock) -> _One:
+    """Try until it goes well and give its result; what trying again cannot help is raised (Terminal, Refused)."""
+    failures = 0
+    while True:
+        try:
+            return await step()
+        except Transient as error:
+            failures += 1
+            if failures == 1:
+                log.warning("not done yet", step=name, error=type(error).__name__, message=described(error))
+            await clock.sleep(clock.jitter(pause_s(failures)))
 
 
 async def repeat(

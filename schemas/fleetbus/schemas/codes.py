@@ -19,9 +19,10 @@ class Code:
 CODES: Final[tuple[Code, ...]] = (
     Code(
         "FB0001",
-        "Unforeseen failure",
-        "The command failed in a way that nobody foresaw; the printed file holds the details.",
-        "Run it again; report the file if it stays.",
+        "No code of its own",
+        "The message says what was refused or failed. When it says that nobody foresaw it, the printed file "
+        "holds the details.",
+        "Do what the message says; report the file if there is one.",
     ),
     Code(
         "FB1001",

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.bus_server import FleetServer, fleet_server
-from tests.integration.controller.people import Operator, Speaker
 
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas.streams import STREAMS
 from fleetbus.schemas.subjects import ClusterId
+from tests.bus_server import FleetServer, fleet_server
+from tests.integration.controller.people import Operator, Speaker
 
 
 @pytest.fixture(scope="session")

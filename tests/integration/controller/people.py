@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from nacl.signing import SigningKey
-from tests.bus_server import FleetServer
-from tests.integration.controller.toy import TOYS
 
 from fleetbus.controller.doors import api as door
 from fleetbus.controller.leader import Leader, Term
@@ -29,6 +27,8 @@ from fleetbus.schemas.signing import key_of_seed, public_key, signer, unverified
 from fleetbus.schemas.states import RESULT_ASPECT, State
 from fleetbus.schemas.streams import DESIRED, EVENTS
 from fleetbus.schemas.subjects import ClusterId
+from tests.bus_server import FleetServer
+from tests.integration.controller.toy import TOYS
 
 CLOCK = SystemClock()
 FLEET = "test"
@@ -90,7 +90,9 @@ class Operator:
         self, verb: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """The result; raises the error that was answered."""
-        message = await self.bus.request(subjects.api(verb), canonical(dict(body)), timeout_s=30, headers=headers)
+        message = await self.bus.request(
+            subjects.api(verb), canonical(dict(body)), timeout_s=30, headers=headers
+        )
         answer = api.Answer.from_bytes(message.data)
         if answer.error is not None:
             raise api.raised(answer.error)
@@ -151,7 +153,8 @@ class Speaker:
     async def happen(self, aspect: str, *numbers: int) -> None:
         """Add a transition a number to the aspect's outbox, and report it."""
         happened = [
-            Happened(type="bundle.applied", subject=f"bundle/b{number}", reason="Applied") for number in numbers
+            Happened(type="bundle.applied", subject=f"bundle/b{number}", reason="Applied")
+            for number in numbers
         ]
         self.outboxes[aspect] = self.outboxes.get(aspect, Outbox()).with_(CLOCK.now(), *happened)
         await self.say(aspect, {})

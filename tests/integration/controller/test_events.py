@@ -7,9 +7,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.bus_server import FleetServer
-from tests.integration.controller.people import CLOCK, FLEET, Operator, Speaker, controlling, events, is_in_order
-from tests.integration.controller.toy import bundle_document, cluster_document
 
 from fleetbus.controller.emit import FLEET_CHAIN, Emitter
 from fleetbus.controller.recent import Recent
@@ -22,6 +19,17 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.documents import Status
 from fleetbus.schemas.events import Happened, emitted_in
 from fleetbus.schemas.streams import EVENTS, STATUS
+from tests.bus_server import FleetServer
+from tests.integration.controller.people import (
+    CLOCK,
+    FLEET,
+    Operator,
+    Speaker,
+    controlling,
+    events,
+    is_in_order,
+)
+from tests.integration.controller.toy import bundle_document, cluster_document
 
 
 async def test_transitions_of_states_and_statuses_become_events_once(
@@ -121,7 +129,7 @@ async def test_a_kill_between_emission_and_trimming_doubles_nothing(bus: NatsBus
         await _write(bus, key, "first", "second")
         emitter = await _emitter(bus, key)
         if not trims:
-            emitter._trim = _dying  # type: ignore[method-assign]
+            emitter._trim = _dying  # type: ignore[assignment, method-assign]
         try:
             await emitter._drain(FLEET_CHAIN)
         except Dies:
@@ -176,5 +184,3 @@ async def trimmed(bus: NatsBus) -> None:
         return all(Status.from_bytes(message.data).outbox.pending == () for message in found)
 
     assert await wait_until(empty, CLOCK, 5)
-
-

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.bus_server import FleetServer
-from tests.integration.controller.people import CLOCK, Operator, controlling
-from tests.integration.controller.toy import cluster_document
 
 from fleetbus.controller.fence import Fence
 from fleetbus.runtime.bus import NatsBus
@@ -16,11 +13,16 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import SequenceConflict
 from fleetbus.schemas.streams import DESIRED
 from fleetbus.schemas.subjects import ClusterId
+from tests.bus_server import FleetServer
+from tests.integration.controller.people import CLOCK, Operator, controlling
+from tests.integration.controller.toy import cluster_document
 
 C1 = ClusterId("main", "c1")
 
 
-async def test_only_one_of_two_controllers_acts(fleet: FleetServer, operator: Operator, tmp_path: Path) -> None:
+async def test_only_one_of_two_controllers_acts(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
     async with controlling(fleet, tmp_path, "one") as one, controlling(fleet, tmp_path, "two") as two:
         await operator.wait_answered()
         await operator.apply(cluster_document("c1", fleet.public_key("c1")))
@@ -28,23 +30,24 @@ async def test_only_one_of_two_controllers_acts(fleet: FleetServer, operator: Op
         assert sorted([len(one.terms), len(two.terms)]) == [0, 1]
 
 
-async def test_a_clean_stop_hands_over_at_once(fleet: FleetServer, operator: Operator, tmp_path: Path) -> None:
-    async with controlling(fleet, tmp_path, "two") as two:
-        async with controlling(fleet, tmp_path, "one") as one:
-            await operator.wait_answered()
-            stays, goes = (two, one) if two.terms else (one, two)
-            await operator.apply(cluster_document("c1", fleet.public_key("c1")))
-            goes, stays = stays, goes
-            goes.task.cancel()
-            began_s = CLOCK.monotonic_s()
+async def test_a_clean_stop_hands_over_at_once(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
+    async with controlling(fleet, tmp_path, "two") as two, controlling(fleet, tmp_path, "one") as one:
+        await operator.wait_answered()
+        stays, goes = (two, one) if two.terms else (one, two)
+        await operator.apply(cluster_document("c1", fleet.public_key("c1")))
+        goes, stays = stays, goes
+        goes.task.cancel()
+        began_s = CLOCK.monotonic_s()
 
-            async def taken_over() -> bool:
-                return bool(stays.terms)
+        async def taken_over() -> bool:
+            return bool(stays.terms)
 
-            assert await wait_until(taken_over, CLOCK, 5)
-            assert CLOCK.monotonic_s() - began_s < 4
-            await operator.wait_answered()
-            assert len((await operator.ask("list", {"kind": "Cluster"}))["rows"]) == 1
+        assert await wait_until(taken_over, CLOCK, 5)
+        assert CLOCK.monotonic_s() - began_s < 4
+        await operator.wait_answered()
+        assert len((await operator.ask("list", {"kind": "Cluster"}))["rows"]) == 1
 
 
 async def test_a_killed_leader_is_replaced_when_its_lease_has_run_out(

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bus_server import FleetServer
-from tests.integration.controller.people import CLOCK, SIGNING_KEY, Operator, Speaker, controlling, head_of
-from tests.integration.controller.toy import bundle_document, cluster_document
-
 from fleetbus.controller.artifacts import Artifacts
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.clock import wait_until
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.signing import public_key, verify
+from tests.bus_server import FleetServer
+from tests.integration.controller.people import (
+    CLOCK,
+    SIGNING_KEY,
+    Operator,
+    Speaker,
+    controlling,
+    events,
+    head_of,
+)
+from tests.integration.controller.toy import bundle_document, cluster_document
 
 
 async def test_a_bundle_reaches_the_mailbox_of_its_cluster(
@@ -21,7 +28,9 @@ async def test_a_bundle_reaches_the_mailbox_of_its_cluster(
 ) -> None:
     async with controlling(fleet, tmp_path):
         await operator.wait_answered()
-        verbs = await operator.apply(cluster_document("c1", fleet.public_key("c1"), "uid-1"), bundle_document("web"))
+        verbs = await operator.apply(
+            cluster_document("c1", fleet.public_key("c1"), "uid-1"), bundle_document("web")
+        )
         assert verbs == ["created", "created"]
         artifacts = Artifacts(bus, ServerTime(CLOCK))
 
@@ -90,6 +99,10 @@ async def test_a_removed_cluster_leaves_nothing_behind(
 
             assert await wait_until(gone, CLOCK, 5), subject
         assert (await operator.ask("list", {"kind": "Cluster"}))["rows"] == []
+        removed = [event for event in await events(bus) if event.short_type == "cluster.removed"]
+        assert [(event.subject, event.source) for event in removed] == [
+            ("cluster/c1", "/fleets/test/clusters/c1")
+        ]
 
 
 async def settled(bus: NatsBus, cluster: Speaker) -> int:

@@ -28,7 +28,13 @@ def _turned(stored: Stored, before: Status | None, after: Status) -> Sequence[Ha
     """One event a condition that changed its status."""
     old = {one.type: one.status for one in before.conditions} if before else {}
     kind = stored.kind.lower()
-    return [
+    refused, was = after.details.get("refused", ""), before.details.get("refused", "") if before else ""
+    told = [
+        Happened(
+            type="cluster.message-refused", subject=f"cluster/{stored.name}", reason="R", message=refused
+        )
+    ]
+    return (told if refused and refused != was else []) + [
         Happened(type=f"{kind}.{one.type.lower()}", subject=f"{kind}/{stored.name}", reason=one.reason)
         for one in after.conditions
         if one.type != "Ready" and old.get(one.type) != one.status
@@ -38,7 +44,8 @@ def _turned(stored: Stored, before: Status | None, after: Status) -> Sequence[Ha
 async def _clusters(stored: Stored, view: View, ports: Ports, now: datetime) -> Outcome:
     cluster = view.clusters[stored.name]
     conditions = [_condition("Connected", cluster.connected, stored, now)]
-    return Outcome(conditions=conditions, removable=stored.deleting is not None)
+    details = {"refused": cluster.refused}
+    return Outcome(conditions=conditions, details=details, removable=stored.deleting is not None)
 
 
 def _affected_clusters(change: Change, view: View) -> Iterable[Key]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from nacl.signing import SigningKey
-from tests.bus_server import FleetServer, fleet_server
 
 from fleetbus.client import Context, Event, connect, save_context
 from fleetbus.local.files import write_whole
@@ -33,6 +32,7 @@ from fleetbus.schemas.errors import (
 from fleetbus.schemas.events import Transition, cloud_event
 from fleetbus.schemas.signing import seed_of
 from fleetbus.schemas.streams import EVENTS
+from tests.bus_server import FleetServer, fleet_server
 
 CLOCK = SystemClock()
 ROOT = Path(__file__).parents[3]

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import structlog
-from tests.agent_ports import MemoryKeep, Side, ports
-from tests.vault_cluster import join
 
 from fleetbus.agent.capabilities.secrets import CAPABILITY
 from fleetbus.local.factories import BaoFactory
@@ -29,6 +27,8 @@ from fleetbus.schemas.capabilities.secrets import SecretEntry, SecretsSection, S
 from fleetbus.schemas.desired import Retired
 from fleetbus.schemas.errors import NotFound
 from fleetbus.schemas.subjects import ClusterId
+from tests.agent_ports import MemoryKeep, Side, ports
+from tests.vault_cluster import join
 
 CLOCK = SystemClock()
 

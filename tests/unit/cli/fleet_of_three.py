@@ -9,13 +9,14 @@ from datetime import timedelta
 from io import StringIO
 from typing import Any
 
-from fleetbus.cli.main import main
 from fleetbus.cli.output import Output, Screen
+from fleetbus.cli.program import main
 from fleetbus.client import Event
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas import api
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
 from fleetbus.schemas.errors import NotFound
+from fleetbus.schemas.events import Severity
 
 Json = dict[str, Any]
 
@@ -80,13 +81,15 @@ def cluster(name: str, ready: str, reason: str, **details: Any) -> Json:
 COMMIT = "4be81d0" + "a" * 33
 
 
-def bundle(name: str, ready: str, reason: str, message: str = "", **details: Any) -> Json:
+def bundle(name: str, status: str, reason: str, message: str = "", **details: Any) -> Json:
     found = {
         "revision": f"v4.13.0@sha1:{COMMIT}",
         "artifact": "41c0" * 16,
         "objects": 22,
         "placed": ["dev-eu", "prod-us"],
-        "excluded": [{"cluster": "staging-eu", "clause": "selector env in (dev, prod)", "message": "has env=staging"}],
+        "excluded": [
+            {"cluster": "staging-eu", "clause": "selector env in (dev, prod)", "message": "has env=staging"}
+        ],
         "ready": 1,
         "updated": 2,
         "drifted": 0,
@@ -121,7 +124,7 @@ def bundle(name: str, ready: str, reason: str, message: str = "", **details: Any
         found,
         condition("SourceReady", "True", "SourceRead", hours=1),
         condition("Rendered", "True", "Rendered", "1 artifact", hours=1),
-        condition("Ready", ready, reason, message),
+        condition("Ready", status, reason, message),
         generation=7,
     )
 
@@ -164,14 +167,16 @@ def binding(name: str, clusters: list[Json], **details: Any) -> Json:
     )
 
 
-def event(sequence: int, type_: str, reason: str, cluster_name: str, subject: str, message: str, severity: str) -> Event:
+def event(
+    sequence: int, type_: str, reason: str, cluster_name: str, subject: str, message: str, severity: Severity
+) -> Event:
     return Event(
         id=f"o.{sequence}",
         source="/fleets/demo" + (f"/clusters/{cluster_name}" if cluster_name else ""),
         type=f"dev.fleetbus.{type_}.v1",
         subject=subject,
         time=SystemClock().now().replace(hour=10, minute=33, second=7, microsecond=0),
-        severity=severity,  # type: ignore[arg-type]
+        severity=severity,
         origin="o",
         transition=sequence,
         data={"reason": reason, "message": message},
@@ -276,7 +281,9 @@ class FleetOfThree:
     async def cancel_command(self, id: str) -> CommandRow:
         return CommandRow(id=id, cluster="dev-eu", driver="job", phase="Cancelled")
 
-    async def events(self, type: str = "*", since: Any = None, *, follow: bool = True) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, type: str = "*", since: Any = None, *, follow: bool = True
+    ) -> AsyncGenerator[Event, None]:
         self.answers.asked.append(("events", (type, since, follow)))
         for one in self.answers.events:
             yield one
@@ -312,5 +319,9 @@ def three_clusters() -> list[api.Row]:
     return [
         *rows(cluster("dev-eu", "True", "Ready"), connected=True, lastSeenS=1.2),
         *rows(cluster("edge-31", "Unknown", "Disconnected", nodes=1), connected=False, lastSeenS=840.0),
-        *rows(cluster("prod-us", "False", "BundleNotReady", bundlesReady=6, nodes=50), connected=True, lastSeenS=0.4),
+        *rows(
+            cluster("prod-us", "False", "BundleNotReady", bundlesReady=6, nodes=50),
+            connected=True,
+            lastSeenS=0.4,
+        ),
     ]

@@ -170,6 +170,7 @@ async def make_streams(folder: Path, record: FleetRecord, clock: Clock, *, repli
     """The online half, with the controller's credential. Raises BusUnavailable, NotPermitted."""
     import asyncio
 
+    from fleetbus.cli.ceremony.servers import quiet_log
     from fleetbus.runtime.bus import BusSettings, NatsBus
     from fleetbus.runtime.nats_streams import ensure_streams
 
@@ -180,7 +181,7 @@ async def make_streams(folder: Path, record: FleetRecord, clock: Clock, *, repli
         name="fleetbus-init",
         ca_file=str(authority_file(folder)),
     )
-    async with NatsBus(settings, clock) as bus:
+    async with NatsBus(settings, clock, quiet_log()) as bus:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await bus.wait_connected()

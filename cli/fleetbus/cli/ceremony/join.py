@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from nacl.signing import SigningKey
 
+from fleetbus.cli.ceremony.agent_pod import NAME, NAMESPACE
 from fleetbus.cli.ceremony.files import read_text
-from fleetbus.cli.ceremony.folder import authority_file, write_server
+from fleetbus.cli.ceremony.folder import authority_file, server_file, write_server
 from fleetbus.cli.ceremony.record import FleetRecord, Member, read_record, write_record
 from fleetbus.runtime.jwks import public_keys
 from fleetbus.runtime.ports import Kube, Resource
@@ -29,8 +30,6 @@ from fleetbus.schemas.subjects import MAIN, ClusterId
 if TYPE_CHECKING:
     from fleetbus.runtime.vault_admin import VaultAdmin
 
-NAMESPACE = "fleetbus-system"
-NAME = "fleetbus-agent"
 FIELD_MANAGER = "fleetbus-join"
 LOGIN_TTL_S = 1200
 
@@ -100,15 +99,14 @@ async def join(
     """
     read_record(folder)
     identity = await read_identity(kube)
-    # Read again with nothing awaited before it is written, so that clusters can join at the same time.
-    record = await _admit(read_record(folder), folder, request, identity, reload, say)
+    record = await _admit(folder, request, identity, reload, say)
     entity = ""
     if vault is not None:
         entity = await make_vault_identity(vault, request.id, identity, say)
     objects = [*in_order(manifests), secret(record, folder, request, identity, with_vault=vault is not None)]
     if write_objects:
         await apply_objects(kube, objects)
-        say(f"agent applied in namespace {NAMESPACE}")
+        say(f"{len(objects)} objects of the agent applied in namespace {NAMESPACE}")
     document = cluster_document(request, identity, entity)
     return Joined(document, identity.nkey, identity.uid, objects)
 
@@ -134,21 +132,18 @@ async def _seed(kube: Kube) -> str:
 
 
 async def _admit(
-    record: FleetRecord,
-    folder: Path,
-    request: JoinRequest,
-    identity: Identity,
-    reload: Reload | None,
-    say: Say,
+    folder: Path, request: JoinRequest, identity: Identity, reload: Reload | None, say: Say
 ) -> FleetRecord:
-    """The cluster's user on the bus."""
-    admitted = record.with_member(Member(realm=request.realm, name=request.name, nkey=identity.nkey))
+    """The cluster's user on the bus. Nothing waits between reading and writing: others may join meanwhile."""
+    admitted = read_record(folder).with_member(
+        Member(realm=request.realm, name=request.name, nkey=identity.nkey)
+    )
     write_record(folder, admitted)
     changed = write_server(folder, admitted)
     if changed:
         say(f"user of {request.name} written into nats/server.conf")
     if changed and reload is not None:
-        await reload(read_text(folder / "nats" / "server.conf"))
+        await reload(read_text(server_file(folder)))
         say("bus reloaded")
     return admitted
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetbus.cli.ceremony.files import read_text
-from fleetbus.cli.ceremony.folder import write_server
+from fleetbus.cli.ceremony.folder import server_file, write_server
 from fleetbus.cli.ceremony.join import Reload, Say
 from fleetbus.cli.ceremony.record import read_record, write_record
 from fleetbus.schemas import vault_policies
@@ -23,7 +23,7 @@ async def leave_bus(cluster: ClusterId, folder: Path, reload: Reload | None, say
     if write_server(folder, record):
         say(f"user of {cluster.name} taken out of nats/server.conf")
         if reload is not None:
-            await reload(read_text(folder / "nats" / "server.conf"))
+            await reload(read_text(server_file(folder)))
             say("bus reloaded")
 
 

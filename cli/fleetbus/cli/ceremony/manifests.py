@@ -1,28 +1,34 @@
-"""The agent's manifests: those that are shipped with the command, or a file or folder of an operator's own."""
+"""The agent's manifests: those that are shipped with the command, or a file or folder of an operator's own.
+
+`python -m fleetbus.cli.ceremony.manifests` copies them here from deploy/kustomize/agent/; a test compares them.
+"""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from fleetbus.cli.ceremony.files import read_text
+from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.cli.yaml_nodes import Trouble, parse
 from fleetbus.schemas.errors import ObjectInvalid, SettingsInvalid
 
-SHIPPED = "agent.yaml"
+PROFILES: Final = ("observe", "standard", "full")
+"""What the agent may do: write nothing but its own state, the usual kinds, also RBAC and aggregated APIs."""
+
+_FOLDER: Final = "agent_manifests"
 
 
-def agent_manifests(place: Path | None) -> list[dict[str, Any]]:
-    """Raises SettingsInvalid, ObjectInvalid."""
+def agent_manifests(place: Path | None = None, *, profile: str = "standard") -> list[dict[str, Any]]:
+    """Those of a profile, or those at `place`. Raises SettingsInvalid, ObjectInvalid."""
     if place is None:
-        found = resources.files("fleetbus.cli.ceremony").joinpath(SHIPPED)
+        found = resources.files("fleetbus.cli.ceremony").joinpath(_FOLDER, f"{profile}.yaml")
         if not found.is_file():
             raise SettingsInvalid(
-                "the agent's manifests are not shipped with this command",
-                remedy="give --manifests deploy/kustomize/agent",
+                f"there are no manifests for the profile `{profile}`",
+                remedy=f"one of {', '.join(PROFILES)}, or --manifests DIR",
             )
-        return parsed(found.read_text(encoding="utf-8"), SHIPPED)
+        return parsed(found.read_text(encoding="utf-8"), f"{profile}.yaml")
     files = sorted(place.glob("*.yaml")) if place.is_dir() else [place]
     manifests = [
         one for file in files for one in parsed(read_text(file), str(file)) if not _kustomization(one)
@@ -46,3 +52,14 @@ def parsed(text: str, where: str) -> list[dict[str, Any]]:
 
 def _kustomization(manifest: dict[str, Any]) -> bool:
     return manifest.get("kind") in {"Kustomization", "Component"}
+
+
+def ship(repository: Path) -> None:
+    """Copy the generated manifests of a checkout into the command's distribution."""
+    for profile in PROFILES:
+        generated = repository / "deploy" / "kustomize" / "agent" / profile / "agent.yaml"
+        write_whole(Path(__file__).parent / _FOLDER / f"{profile}.yaml", read_text(generated))
+
+
+if __name__ == "__main__":
+    ship(Path(__file__).resolve().parents[4])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+
+import structlog
 
 from fleetbus.cli.ceremony.files import read_text
 from fleetbus.cli.ceremony.join import Reload
@@ -55,6 +58,19 @@ def default_reload(folder: Path) -> Reload | None:
     """The server that was started from the fleet's folder and runs on this machine; None without its pid file."""
     file = folder / "nats" / "nats-server.pid"
     return (lambda _: _signal(file)) if file.is_file() else None
+
+
+def quiet_log() -> structlog.typing.FilteringBoundLogger:
+    """A log of the standard library's that nobody hears unless it is asked for: the command says it in its errors."""
+    logger = logging.getLogger("fleetbus.ceremony")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        logger,
+        processors=[structlog.stdlib.render_to_log_kwargs],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return log
 
 
 async def _signal(file: Path) -> None:

@@ -13,11 +13,11 @@ class Memo(Generic[T]):
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._kept: dict[tuple[int | str, ...], tuple[tuple[object, ...], T]] = {}
+        self._kept: dict[tuple[object, ...], tuple[tuple[object, ...], T]] = {}
 
     def of(self, make: Callable[[], T], *values: object, word: str = "") -> T:
         """What `make` gave for the very same values (and the same word), or gives now."""
-        key = (*(id(value) for value in values), word)
+        key: tuple[object, ...] = (*(id(value) for value in values), word)
         found = self._kept.get(key)
         if found is not None:
             return found[1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -77,6 +77,27 @@ class Admin:
         except NotFound:
             return False
         return True
+
+    async def watch(self, path: str, **query: str) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of a watch as they come, the objects that are there at first; ends only by being left.
+
+        Raises KubeUnavailable when the apiserver ends it.
+        """
+        if self._session is None:
+            raise KubeUnavailable("the admin's session is not open", where=self.server)
+        words = {"watch": "true", "allowWatchBookmarks": "false", **query}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        try:
+            async with self._session.get(
+                f"{self.server}{path}", headers=self._headers, params=words, timeout=timeout
+            ) as answer:
+                if answer.status >= 400:
+                    raise _error(answer.status, await answer.read(), f"WATCH {path}")
+                async for line in answer.content:
+                    yield _object(line)
+        except (aiohttp.ClientError, TimeoutError) as cause:
+            raise KubeUnavailable("the apiserver does not answer", where=path) from cause
+        raise KubeUnavailable("the apiserver ended the watch", where=path)
 
     async def ready(self) -> bool:
         """Whether the apiserver says that it is ready; False also when it does not answer."""

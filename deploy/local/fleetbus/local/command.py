@@ -49,7 +49,7 @@ def local() -> None:
     """
 
 
-@local.command("up")
+@local.command("up", short_help="start it, and return when it is ready")
 @click.option("--clusters", "names", default="", metavar="NAME,…", help=f"Default: {','.join(DEFAULT)}.")
 @_dir_option
 @pass_invocation
@@ -144,7 +144,7 @@ def _next(output: Output, dir: Path) -> int:
     return exit_codes.DONE
 
 
-@local.command("down")
+@local.command("down", short_help="end it; nothing is left")
 @click.option("--keep", is_flag=True, help="Keep the files: the next `up` is the same fleet again.")
 @_dir_option
 @pass_invocation
@@ -179,7 +179,7 @@ def remove(dir: Path, *, but: str = "") -> None:
         dir.rmdir()
 
 
-@local.command("status")
+@local.command("status", short_help="each process with its port and its log")
 @_dir_option
 @pass_invocation
 def status(invocation: Invocation, dir_: Path | None) -> int:
@@ -205,7 +205,7 @@ def status(invocation: Invocation, dir_: Path | None) -> int:
     return exit_codes.DONE if all(one.alive for one in found.processes) else exit_codes.FAILED
 
 
-@local.command("env")
+@local.command("env", short_help="variables for fleetbus, kubectl, nats and bao")
 @click.option("--shell", type=click.Choice(["sh", "fish"]), default="sh", show_default=True)
 @_dir_option
 @pass_invocation
@@ -239,7 +239,7 @@ def environment(dir: Path) -> dict[str, str]:
     return found | {"VAULT_TOKEN": token.read_text().strip()}
 
 
-@local.command("logs")
+@local.command("logs", short_help="what a process has written")
 @click.argument("name", required=False, default="")
 @click.option("-f", "--follow", is_flag=True, help="Go on as lines come.")
 @click.option("-n", "--lines", type=click.IntRange(0), default=_TAIL_LINES, show_default=True)

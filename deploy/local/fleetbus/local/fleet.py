@@ -150,7 +150,7 @@ class LocalFleet:
         while True:
             for process, revive in self._all():
                 if process.ended_unasked():
-                    self._progress(f"{process.failure().message}; it is started again")
+                    self._progress(f"{process.name} has ended and is started again")
                     await clock.sleep(_REVIVE_AFTER_S)
                     await _retried(revive)
             await clock.sleep(_LOOK_EVERY_S)

@@ -88,9 +88,9 @@ async def join_member(
 ) -> dict[str, Any]:
     """One cluster's user, mount, entity, and agent's objects; the Cluster document, which is for the controller.
 
-    Without the Deployment: the agent runs as a process of this machine, and kwok would only play its pod.
+    Without a Deployment: the agent runs as a process of this machine, and kwok would only play its pod.
     """
-    manifests = [one for one in agent_manifests(None) if one.get("kind") != "Deployment"]
+    manifests = agent_manifests(profile="full")
     request = JoinRequest(member.name, labels=member.labels)
     access = KubeAccess.from_kubeconfig(cluster.kubeconfig)
     async with (

@@ -21,6 +21,7 @@ from fleetbus.local.detached import supervising
 from fleetbus.local.fleet import LocalFleet
 from fleetbus.local.members import members
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.logs import configure
 from fleetbus.schemas.errors import FleetbusError, ServerFailed
 
 READY = "ready"
@@ -83,6 +84,7 @@ async def publish(fleet: LocalFleet) -> NoReturn:
 @click.option("--clusters", required=True)
 def main(dir_: Path, clusters: str) -> None:
     """Started by `fleetbus local up`."""
+    configure(SystemClock(), program="local")
     try:
         asyncio.run(supervise(dir_, [one.name for one in members(clusters.split(","))]))
     except (FleetbusError, ExceptionGroup) as error:

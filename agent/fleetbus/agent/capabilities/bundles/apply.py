@@ -158,14 +158,18 @@ async def _look_at_owner(hands: Hands, step: ApplyStep) -> ObjectState | None:
 
 async def prune_levels(
     kube: Kube,
+    watches: Watches,
     levels: Sequence[Sequence[PruneStep]],
     resource_of: Callable[[ObjectKey], Resource | None],
     may_write: Callable[[], bool],
     done: Done,
 ) -> None:
-    """Ask for the deletion of each object as it was seen; one that changed meanwhile is left for another look."""
+    """Ask for the deletion of each object as it was seen; one that changed meanwhile is left for another look.
+
+    The next level follows when this one has gone, unless nothing of it could be deleted.
+    """
     for level in levels:
-        steps = iter(level)
+        steps, before = iter(level), len(done.pruned)
 
         async def work(steps: Iterator[PruneStep] = steps) -> None:
             for step in steps:
@@ -176,14 +180,16 @@ async def prune_levels(
                     return
                 resource = resource_of(step.key)
                 if resource is not None:
-                    await _delete_one(kube, resource, step, done)
+                    await _delete_one(kube, watches, resource, step, done)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(IN_FLIGHT, len(level))):
                 group.create_task(work())
+        if len(done.pruned) > before or len(done.refused) < len(level):
+            return
 
 
-async def _delete_one(kube: Kube, resource: Resource, step: PruneStep, done: Done) -> None:
+async def _delete_one(kube: Kube, watches: Watches, resource: Resource, step: PruneStep, done: Done) -> None:
     key, live = step.key, step.live
     version = str(live.version) if live.version else ""
     try:
@@ -196,6 +202,7 @@ async def _delete_one(kube: Kube, resource: Resource, step: PruneStep, done: Don
     except FleetbusError as error:
         done.refused[key] = refusal(key, error)
     else:
+        watches.mark_going(key)
         done.pruned.append(key)
         done.answered()
 

@@ -13,14 +13,18 @@ class Claims:
 
     def __init__(self, holdings: Iterable[Holding] = ()) -> None:
         self._owners: dict[ObjectKey, Holding] = {}
+        self.shared: set[ObjectKey] = set()
+        """Objects that more than one bundle has or wants."""
         for holding in holdings:
             if holding.retired is not None:
                 continue
             keys = holding.membership.objects if holding.objects is None else holding.objects
             for key in keys:
-                owner = self._owners.get(key)
-                if owner is None or (holding.claims(key) and not owner.claims(key)):
-                    self._owners[key] = holding
+                owner = self._owners.setdefault(key, holding)
+                if owner is not holding:
+                    self.shared.add(key)
+                    if holding.claims(key) and not owner.claims(key):
+                        self._owners[key] = holding
 
     def owner(self, key: ObjectKey) -> Holding | None:
         return self._owners.get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from fleetbus.agent.capabilities.bundles.health import is_watched_whole
@@ -14,7 +14,9 @@ from fleetbus.agent.capabilities.bundles.objects import PART_OF, GroupKind, Obje
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.loop import repeat
 from fleetbus.runtime.ports import Kube, KubeEvent, Resource
-from fleetbus.schemas.errors import KubeUnavailable
+from fleetbus.schemas.errors import FleetbusError, KubeUnavailable, NotFound
+
+_SHOWN_WITHIN_S = 5.0
 
 
 @dataclass(slots=True)
@@ -24,6 +26,7 @@ class _Watched:
     resource: Resource
     task: asyncio.Task[None]
     synced: asyncio.Event = field(default_factory=asyncio.Event)
+    synced_at_s: float = 0.0
 
 
 class Watches:
@@ -45,6 +48,7 @@ class Watches:
         self._ours = ours
         self._touched = touched
         self._live: dict[ObjectKey, Live] = {}
+        self._unshown: dict[ObjectKey, float] = {}
         self._watched: dict[GroupKind, _Watched] = {}
 
     def live(self, key: ObjectKey) -> Live | None:
@@ -61,6 +65,7 @@ class Watches:
             self._watched.pop(kind).task.cancel()
             for key in [key for key in self._live if key.group_kind == kind]:
                 del self._live[key]
+                self._unshown.pop(key, None)
         for kind, resource in resources.items():
             if kind not in self._watched:
                 step = partial(self._follow, kind, resource)
@@ -81,9 +86,52 @@ class Watches:
         """What an apply answered: newer than anything that the watch has shown."""
         known = self._live.get(key)
         if known is None or known.uid != live.uid or known.version <= live.version:
+            if known is None or known.uid != live.uid or known.version < live.version:
+                self._unshown[key] = self._clock.monotonic_s()
             if live.health is None and known is not None and known.uid == live.uid:
                 live = live.with_health(known.health)
             self._live[key] = live
+
+    def mark_going(self, key: ObjectKey) -> None:
+        """Its deletion was accepted: it is not asked for again while the watch has not shown it yet."""
+        if (known := self._live.get(key)) is not None:
+            self._live[key] = replace(known, deleting=True)
+
+    async def sweep(self) -> None:
+        """Look for what was applied and then never shown by a watch.
+
+        It may have gone before the watch began to look, and then no event tells of it.
+        """
+        for key in self._overdue():
+            try:
+                found = await self._kube.get(
+                    self._watched[key.group_kind].resource, key.namespace, key.name, metadata_only=True
+                )
+            except NotFound:
+                self._unshown.pop(key, None)
+                if (known := self._live.pop(key, None)) is not None:
+                    self._touched({known.part_of})
+            except FleetbusError:
+                self._unshown[key] = self._clock.monotonic_s()
+            else:
+                self._unshown.pop(key, None)
+                kind = {"apiVersion": found.get("apiVersion"), "kind": key.kind}
+                self._see(key.group_kind, KubeEvent("MODIFIED", {**found, **kind}), False)
+
+    def _overdue(self) -> list[ObjectKey]:
+        now_s = self._clock.monotonic_s()
+        return [
+            key
+            for key, put_at_s in self._unshown.items()
+            if (watched := self._watched.get(key.group_kind)) is not None
+            and watched.synced.is_set()
+            and now_s - max(put_at_s, watched.synced_at_s) >= _SHOWN_WITHIN_S
+        ]
+
+    @property
+    def sweep_in_s(self) -> float | None:
+        """When to sweep again at the latest; None when everything has been shown."""
+        return _SHOWN_WITHIN_S if self._unshown else None
 
     async def close(self) -> None:
         tasks = [one.task for one in self._watched.values()]
@@ -106,6 +154,7 @@ class Watches:
     def _sync(self, kind: GroupKind) -> None:
         watched = self._watched.get(kind)
         if watched is not None and not watched.synced.is_set():
+            watched.synced_at_s = self._clock.monotonic_s()
             watched.synced.set()
             self._touched(None)
 
@@ -113,6 +162,7 @@ class Watches:
         metadata = event.object.get("metadata") or {}
         key = ObjectKey(*kind, str(metadata.get("namespace") or ""), str(metadata.get("name") or ""))
         seen, known = live_of(event.object, whole), self._live.get(key)
+        self._unshown.pop(key, None)
         if event.type == "DELETED":
             if known is not None and known.uid == seen.uid:
                 del self._live[key]

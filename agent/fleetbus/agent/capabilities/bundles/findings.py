@@ -29,6 +29,7 @@ def find_health(
     failing: list[ObjectState] = []
     progressing: list[ObjectState] = []
     unseen: set[str] = set()
+    whole = {kind: is_watched_whole(kind) for kind in membership.kinds()}
     for key, desired in objects.items():
         recorded = membership.objects.get(key)
         if recorded is None or not recorded.confirmed or (bad and key.shown() in bad):
@@ -38,7 +39,7 @@ def find_health(
         if live is not None and live.deleting:
             waits = f"is being deleted, held by {live.finalizers}" if live.finalizers else "is being deleted"
             progressing.append(object_state(key, REASON_WORKLOAD_PROGRESSING, waits))
-        elif health is None and is_watched_whole(key.group_kind):
+        elif health is None and whole.get(key.group_kind):
             unseen.add(key.kind)
         elif health is None or health.current:
             ready += recorded.digest == desired.digest

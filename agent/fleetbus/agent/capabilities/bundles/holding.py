@@ -19,6 +19,7 @@ class Holding:
     """A bundle: its apply set, what it is told (nothing, for one that stands nowhere), and its last state.
 
     `dirty`: something changed since the last pass. `due_at_s`: when to look again at the latest.
+    `failures`, `refusals`: passes in a row without an answer, or with an object that was refused.
     `stale`: the record was written by somebody else and must be read again.
     """
 
@@ -33,6 +34,7 @@ class Holding:
     withheld: bool = False
     due_at_s: float | None = None
     failures: int = 0
+    refusals: int = 0
     pruned: int = 0
     contests: dict[ObjectKey, Contest] = field(default_factory=dict)
     state: BundleState | None = None
@@ -61,21 +63,19 @@ class Holding:
         """Take the artifact's objects. Raises ObjectInvalid, MessageMalformed."""
         if self.entry is None:
             return
-        self.objects = parse_objects(content, self.membership.apply_set, self.entry.name)
+        before = self.objects if self._loaded[1] == self.entry.name else None
+        self.objects = parse_objects(content, self.membership.apply_set, self.entry.name, before)
         self.kinds = frozenset((one.api_version, one.key.kind) for one in self.objects.values())
         self._loaded, self._cluster_wide = (self.entry.artifact, self.entry.name), frozenset()
 
-    def scope(self, resources: Mapping[ApiKind, Resource | None]) -> bool:
-        """Let go of namespaces of cluster-wide objects; whether that renamed any."""
+    def scope(self, resources: Mapping[ApiKind, Resource | None]) -> None:
+        """Let go of the namespaces that objects of cluster-wide kinds were given."""
         wide = frozenset(
             kind for kind in self.kinds if (one := resources.get(kind)) is not None and not one.namespaced
         )
-        if wide == self._cluster_wide or self.objects is None:
-            return False
-        self._cluster_wide = wide
-        before = self.objects
-        self.objects = scoped(before.values(), wide)
-        return before.keys() != self.objects.keys()
+        if wide != self._cluster_wide and self.objects is not None:
+            self._cluster_wide = wide
+            self.objects = scoped(self.objects.values(), wide)
 
     def claims(self, key: ObjectKey) -> bool:
         """Whether an object is this bundle's: recorded, and still wanted or kept."""

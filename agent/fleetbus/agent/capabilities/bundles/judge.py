@@ -13,11 +13,13 @@ from fleetbus.schemas.capabilities.bundles import (
     HEALTHY,
     MAX_FAILING_OBJECTS,
     REASON_APPLIED,
+    REASON_APPLY_REFUSED,
     REASON_ARTIFACT_MISSING,
     REASON_CLUSTER_UNREACHABLE,
     REASON_CONTESTED,
     REASON_HALTED,
     REASON_HEALTHY,
+    REASON_KIND_UNKNOWN,
     REASON_PROGRESSING,
     REASON_PRUNE_HELD,
     REASON_WORKLOAD_FAILING,
@@ -30,6 +32,9 @@ from fleetbus.schemas.conditions import Condition, Status, put, summarise
 
 MAX_FAILING_IN_ALL = 256
 """Objects that one aspect names in all of its bundles together, so that it stays within a message."""
+
+
+_WEIGHT = {REASON_APPLY_REFUSED: -1, REASON_KIND_UNKNOWN: 1, REASON_CONTESTED: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,9 @@ class Findings:
     """Kinds whose health is not known, as they could not be watched yet."""
 
 
-def bundle_state(entry: BundleEntry, findings: Findings, before: BundleState | None, now: datetime) -> BundleState:
+def bundle_state(
+    entry: BundleEntry, findings: Findings, before: BundleState | None, now: datetime
+) -> BundleState:
     """The state to report; transition times and the last applied artifact are those of `before`."""
     applied = _condition(APPLIED, _applied(entry, findings), entry.generation, now)
     healthy = _condition(HEALTHY, _healthy(findings), entry.generation, now)
@@ -68,19 +75,23 @@ def bundle_state(entry: BundleEntry, findings: Findings, before: BundleState | N
         generation=entry.generation,
         revision=entry.revision,
         artifact=entry.artifact,
-        applied_artifact=entry.artifact if applied.status == "True" else before.applied_artifact if before else "",
+        applied_artifact=entry.artifact
+        if applied.status == "True"
+        else before.applied_artifact
+        if before
+        else "",
         objects=findings.objects or entry.objects,
         ready=findings.ready,
         drifted=findings.drifted,
         held_prunes=findings.held,
         conditions=put(conditions, ready),
-        failing=tuple([*bad, *sorted(findings.progressing, key=lambda one: one.object)][:MAX_FAILING_OBJECTS]),
+        failing=tuple(
+            [*bad, *sorted(findings.progressing, key=lambda one: one.object)][:MAX_FAILING_OBJECTS]
+        ),
     )
 
 
-def _condition(
-    type_: str, judged: tuple[Status, str, str], generation: int, now: datetime
-) -> Condition:
+def _condition(type_: str, judged: tuple[Status, str, str], generation: int, now: datetime) -> Condition:
     status, reason, message = judged
     return Condition(
         type=type_,
@@ -113,8 +124,8 @@ def _applied(entry: BundleEntry, found: Findings) -> tuple[Status, str, str]:
 
 
 def _worst(wrong: Sequence[ObjectState]) -> str:
-    """A refusal says more than a contest."""
-    return next((one.reason for one in wrong if one.reason != REASON_CONTESTED), REASON_CONTESTED)
+    """The reason that says most about what to do."""
+    return min((one.reason for one in wrong), key=lambda reason: (_WEIGHT.get(reason, 0), reason))
 
 
 def _counted(some: Sequence[ObjectState], objects: int) -> str:

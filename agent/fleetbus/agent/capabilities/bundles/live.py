@@ -45,7 +45,6 @@ class Live:
             == (other.uid, other.hash, other.part_of, other.deleting, other.keep, other.health)
         )
 
-
     def with_health(self, health: Health | None) -> Live:
         return replace(self, health=health)
 

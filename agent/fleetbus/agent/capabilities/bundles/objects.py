@@ -32,7 +32,16 @@ _RANKS: tuple[tuple[str, ...], ...] = (
     ("NetworkPolicy", "ResourceQuota", "LimitRange", "PodDisruptionBudget", "PodSecurityPolicy"),
     ("ConfigMap", "Secret", "PersistentVolume", "PersistentVolumeClaim"),
     ("Service", "Endpoints", "EndpointSlice", "Ingress", "IngressClass"),
-    ("Pod", "ReplicationController", "ReplicaSet", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"),
+    (
+        "Pod",
+        "ReplicationController",
+        "ReplicaSet",
+        "Deployment",
+        "StatefulSet",
+        "DaemonSet",
+        "Job",
+        "CronJob",
+    ),
     ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "APIService"),
 )
 _RANK = {kind: rank for rank, kinds in enumerate(_RANKS) for kind in kinds}
@@ -87,18 +96,24 @@ def short_digest(*parts: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(b"\n".join(parts)).digest()[:12]).decode()
 
 
-def parse_objects(content: bytes, apply_set: str, bundle: str) -> dict[ObjectKey, DesiredObject]:
-    """The objects of an artifact, by key. ObjectInvalid names the first that is no Kubernetes object."""
+def parse_objects(
+    content: bytes, apply_set: str, bundle: str, before: Mapping[ObjectKey, DesiredObject] | None = None
+) -> dict[ObjectKey, DesiredObject]:
+    """The objects of an artifact, by key. ObjectInvalid names the first that is no Kubernetes object.
+
+    Those that are in `before`, which was parsed for the same bundle, with the same content are taken from there.
+    """
     found = parse_json(content)
     objects = found.get("objects") if isinstance(found, dict) else None
     if not isinstance(objects, list):
         raise ObjectInvalid("an artifact without a list of objects")
     stamp = f"{apply_set}\n{bundle}".encode()
-    parsed = (_parsed(value, stamp, place) for place, value in enumerate(objects))
+    known = before or {}
+    parsed = (_parsed(value, stamp, place, known) for place, value in enumerate(objects))
     return {one.key: one for one in parsed}
 
 
-def _parsed(value: Any, stamp: bytes, place: int) -> DesiredObject:
+def _parsed(value: Any, stamp: bytes, place: int, before: Mapping[ObjectKey, DesiredObject]) -> DesiredObject:
     metadata = value.get("metadata") if isinstance(value, dict) else None
     api_version = value.get("apiVersion") if isinstance(value, dict) else None
     if not isinstance(metadata, dict) or not isinstance(api_version, str):
@@ -109,6 +124,9 @@ def _parsed(value: Any, stamp: bytes, place: int) -> DesiredObject:
     group = api_version.rpartition("/")[0]
     key = ObjectKey(sys.intern(group), sys.intern(kind), sys.intern(namespace), name)
     raw = canonical(value)
+    known = before.get(key)
+    if known is not None and known.raw == raw:
+        return known
     return DesiredObject(
         key=key,
         api_version=sys.intern(api_version),

@@ -81,6 +81,9 @@ class Kinds:
             return None
         return self._known[kind]
 
+    def knows(self, kind: ApiKind) -> bool:
+        return kind in self._known
+
     def forget(self, kind: ApiKind) -> None:
         """It turned out not to be served any more."""
         self._known.pop(kind, None)
@@ -130,4 +133,3 @@ async def read_existing(
                 for key in keys:
                     group.create_task(look_at(resource, key))
     return found
-

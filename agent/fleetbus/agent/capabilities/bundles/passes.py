@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from fleetbus.agent.capabilities.bundles.absence import surely_gone
 from fleetbus.agent.capabilities.bundles.apply import Done, Hands, apply_levels, prune_levels, write_record
 from fleetbus.agent.capabilities.bundles.claims import Claims
 from fleetbus.agent.capabilities.bundles.contest import put_back
@@ -62,9 +63,11 @@ class _Pass:
     holding: Holding
     entry: BundleEntry
     objects: Mapping[ObjectKey, DesiredObject]
-    planned: Plan = Plan()
+    planned: Plan = field(default_factory=Plan)
     done: Done = field(default_factory=Done)
     happened: list[Happened] = field(default_factory=list)
+    is_unsure: bool = False
+    """Something that a watch does not show is there, or could not be looked at."""
 
 
 async def run_bundle(world: World, holding: Holding) -> list[Happened]:
@@ -96,7 +99,13 @@ async def _work(world: World, one: _Pass) -> None:
     if holding.stale:
         holding.membership = await read_membership(world.kube, one.entry.id, one.entry.name)
         holding.stale = False
-    one.planned = planned = plan(_wanted(one), _seen(world, one))
+    planned = plan(_wanted(one), _seen(world, one))
+    if planned.forget:
+        apply_set = holding.membership.apply_set
+        gone = await surely_gone(world.kube, world.watches, world.by_group, apply_set, planned.forget)
+        one.is_unsure = len(gone) < len(planned.forget)
+        planned = replace(planned, forget=tuple(gone))
+    one.planned = planned
     _note_contests(one)
     if planned.empty and holding.membership.version and holding.membership.name == one.entry.name:
         await _settle(world, one, dict(holding.membership.objects))
@@ -116,6 +125,7 @@ async def _work(world: World, one: _Pass) -> None:
     if planned.prune and one.done.goes_on and _all_applied(one):
         await prune_levels(
             world.kube,
+            world.watches,
             planned.prune,
             lambda key: world.by_group.get(key.group_kind),
             lambda: world.may_write(one.entry.name),
@@ -127,9 +137,7 @@ async def _work(world: World, one: _Pass) -> None:
 
 def _wanted(one: _Pass) -> Wanted:
     membership = one.holding.membership
-    return Wanted(
-        membership.apply_set, one.objects, one.entry.prune, one.entry.released, membership.settled
-    )
+    return Wanted(membership.apply_set, one.objects, one.entry.prune, one.entry.released, membership.settled)
 
 
 def _seen(world: World, one: _Pass) -> Seen:
@@ -153,11 +161,13 @@ def _seen(world: World, one: _Pass) -> Seen:
 def _refused(world: World, one: _Pass) -> dict[ObjectKey, ObjectState]:
     """Objects that are not tried: their kind is not there, or they belong to another bundle."""
     found: dict[ObjectKey, ObjectState] = {}
-    for key, desired in one.objects.items():
-        if world.resources.get(_kind(desired)) is None:
-            found[key] = _kind_missing(world, desired)
-        elif (owner := world.claims.other(key, one.holding)) is not None:
+    for key in world.claims.shared & one.objects.keys():
+        if (owner := world.claims.other(key, one.holding)) is not None:
             found[key] = object_state(key, REASON_OWNED_BY_OTHER, f"belongs to bundle {owner.name}")
+    if any(world.resources.get(kind) is None for kind in one.holding.kinds):
+        for key, desired in one.objects.items():
+            if world.resources.get(_kind(desired)) is None:
+                found[key] = _kind_missing(world, desired)
     return found
 
 
@@ -224,9 +234,7 @@ def _all_applied(one: _Pass) -> bool:
 def _tell(one: _Pass, now_s: float) -> None:
     """What the bodies do not show: what was put back, and what was pruned."""
     contests = one.holding.contests
-    put_backs = [
-        step for step, _ in one.done.applied.values() if step.cause in ("drifted", "deleted")
-    ]
+    put_backs = [step for step, _ in one.done.applied.values() if step.cause in ("drifted", "deleted")]
     for step in put_backs:
         key = step.desired.key
         contests[key] = put_back(contests.get(key), step.desired.digest, step.editor, now_s)
@@ -295,12 +303,15 @@ def _again_s(world: World, one: _Pass, refused: Mapping[str, ObjectState], left:
     if one.done.unreachable or holding.missing or holding.stale:
         holding.failures += 1
         waits.append(clock.jitter(pause_s(holding.failures)))
-    for reason in {state.reason for state in refused.values()} - {REASON_CONTESTED}:
-        waits.append(clock.jitter(_AGAIN_S.get(reason, _AGAIN_REFUSED_S)))
+    reasons = {state.reason for state in refused.values()} - {REASON_CONTESTED}
+    holding.refusals = holding.refusals + 1 if reasons else 0
+    for reason in reasons:
+        refused_s = min(_AGAIN_REFUSED_S, 2.0 ** min(holding.refusals - 2, 8))
+        waits.append(clock.jitter(_AGAIN_S.get(reason, refused_s)))
     for contest in one.planned.contests.values():
         waits.append(max(1.0, contest.rests_until_s - clock.monotonic_s()))
     if one.planned.going or one.done.pruned:
         waits.append(clock.jitter(_AGAIN_GOING_S))
-    if left and not one.done.stopped:
+    if one.is_unsure or (left and not one.done.stopped):
         waits.append(clock.jitter(0.2))
     return min(waits, default=None)

@@ -10,8 +10,6 @@ from typing import Any, Literal
 from fleetbus.agent.capabilities.bundles.contest import DELETED, Contest, drifted
 from fleetbus.agent.capabilities.bundles.live import Live
 from fleetbus.agent.capabilities.bundles.objects import (
-    CRD,
-    NAMESPACE,
     PART_OF,
     DesiredObject,
     GroupKind,
@@ -29,8 +27,6 @@ from fleetbus.schemas.capabilities.bundles import (
     ObjectState,
     prune_limit,
 )
-
-_TAKE_OTHERS = (NAMESPACE, CRD)
 
 Cause = Literal["new", "changed", "resumed", "drifted", "deleted"]
 
@@ -97,7 +93,7 @@ class Plan:
     prune: tuple[tuple[PruneStep, ...], ...] = ()
     refused: tuple[ObjectState, ...] = ()
     forget: tuple[ObjectKey, ...] = ()
-    going: tuple[ObjectKey, ...] = ()
+    going: tuple[PruneStep, ...] = ()
     held: int = 0
     contests: Mapping[ObjectKey, Contest] = field(default_factory=dict)
 
@@ -112,14 +108,19 @@ def plan(wanted: Wanted, seen: Seen) -> Plan:
     refused: list[ObjectState] = []
     contests: dict[ObjectKey, Contest] = {}
     for key, desired in wanted.objects.items():
+        recorded, live = seen.recorded.get(key), seen.live(key)
         if key in seen.refused:
             refused.append(seen.refused[key])
             continue
-        step = _step(desired, wanted, seen)
+        if recorded and live and recorded.hash == live.hash and recorded.digest == desired.digest:
+            continue
+        step = _step(desired, recorded, live, wanted, seen)
         contest = _contest(step, seen) if step else None
         if contest is not None:
             contests[key] = contest
-            refused.append(ObjectState(object=key.shown(), reason=REASON_CONTESTED, message=contest.message()))
+            refused.append(
+                ObjectState(object=key.shown(), reason=REASON_CONTESTED, message=contest.message())
+            )
         elif step is not None:
             steps.append(step)
     prunes, forget, going = departing(wanted, seen)
@@ -147,8 +148,9 @@ def _contest(step: ApplyStep, seen: Seen) -> Contest | None:
     return drifted(seen.contests.get(desired.key), desired.digest, step.editor, seen.now_s)
 
 
-def _step(desired: DesiredObject, wanted: Wanted, seen: Seen) -> ApplyStep | None:
-    recorded, live = seen.recorded.get(desired.key), seen.live(desired.key)
+def _step(
+    desired: DesiredObject, recorded: Recorded | None, live: Live | None, wanted: Wanted, seen: Seen
+) -> ApplyStep | None:
     is_missing = live is None and desired.key.group_kind in seen.synced
     if recorded is None or not recorded.confirmed:
         if live is not None and live.part_of == wanted.apply_set and live.hash:
@@ -163,14 +165,14 @@ def _step(desired: DesiredObject, wanted: Wanted, seen: Seen) -> ApplyStep | Non
     return None
 
 
-def departing(wanted: Wanted, seen: Seen) -> tuple[list[PruneStep], list[ObjectKey], list[ObjectKey]]:
+def departing(wanted: Wanted, seen: Seen) -> tuple[list[PruneStep], list[ObjectKey], list[PruneStep]]:
     """Members that are not wanted: those to prune, those to forget, those that are going already.
 
     Only what the record names and what still carries both our label and our fields is ever pruned.
     """
     prunes: list[PruneStep] = []
     forget: list[ObjectKey] = []
-    going: list[ObjectKey] = []
+    going: list[PruneStep] = []
     for key in seen.recorded:
         if key in wanted.objects:
             continue
@@ -181,11 +183,15 @@ def departing(wanted: Wanted, seen: Seen) -> tuple[list[PruneStep], list[ObjectK
         elif live.part_of != wanted.apply_set or not live.hash:
             forget.append(key)
         elif live.deleting:
-            going.append(key)
+            going.append(_prune(key, live))
         elif not live.keep and key not in seen.wanted_elsewhere:
-            first, _, rank = order_of(key.group_kind, None)
-            prunes.append(PruneStep(key, (first, live.order, rank), live))
+            prunes.append(_prune(key, live))
     return prunes, forget, going
+
+
+def _prune(key: ObjectKey, live: Live) -> PruneStep:
+    first, _, rank = order_of(key.group_kind, None)
+    return PruneStep(key, (first, live.order, rank), live)
 
 
 def levels(
@@ -196,12 +202,11 @@ def levels(
 
 
 def prune_levels(
-    prunes: Sequence[PruneStep], going: Collection[ObjectKey] = ()
+    prunes: Sequence[PruneStep], going: Sequence[PruneStep]
 ) -> tuple[tuple[PruneStep, ...], ...]:
-    """In reverse order; Namespaces and CRDs only once nothing else is left, as they take all that is in them."""
-    earlier = [step for step in prunes if step.key.group_kind not in _TAKE_OTHERS]
-    waits = any(key.group_kind not in _TAKE_OTHERS for key in going)
-    now = earlier or ([] if waits else list(prunes))
+    """In reverse order; what stands lower waits until what is going above it has gone."""
+    reached = max((step.order for step in going), default=None)
+    now = [step for step in prunes if reached is None or step.order >= reached]
     ordered = sorted(now, key=lambda step: (step.order, step.key), reverse=True)
     return tuple(tuple(group) for _, group in groupby(ordered, key=lambda step: step.order))
 

@@ -42,9 +42,7 @@ def _parsed(body: Mapping[str, Any]) -> BundlesState:
 def _bundle(old: BundleState, new: BundleState) -> Iterator[Happened]:
     if new.removed:
         if not old.removed:
-            yield _happened(
-                EVENT_REMOVED, new, "Removed", f"{new.pruned} objects removed", pruned=new.pruned
-            )
+            yield _happened(EVENT_REMOVED, new, "Removed", f"{new.pruned} objects removed", pruned=new.pruned)
         return
     applied, healthy = find(new.conditions, APPLIED), find(new.conditions, HEALTHY)
     if new.applied_artifact and new.applied_artifact != old.applied_artifact:

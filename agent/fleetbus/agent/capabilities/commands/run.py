@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import structlog
 
@@ -25,7 +25,6 @@ from fleetbus.agent.capabilities.commands.plan import (
     results,
 )
 from fleetbus.agent.ports import Outcome, Ports, Told
-from fleetbus.runtime.ports import KubeEvent
 from fleetbus.schemas.capabilities import commands as schema
 from fleetbus.schemas.desired import Command
 from fleetbus.schemas.errors import MessageMalformed, Terminal, Transient
@@ -71,7 +70,7 @@ class Commands:
         seen = self._progress[running.id].seen if running.id in self._progress else ""
         watch = self._ports.kube.watch(driver.effect, label_selector=f"{schema.ID_LABEL}={running.id}")
         there = False
-        async with aclosing(cast(AsyncGenerator[KubeEvent, None], watch)) as events:
+        async with aclosing(watch) as events:
             async for event in events:
                 version = (event.object.get("metadata") or {}).get("resourceVersion", "")
                 there = there or event.type in ("ADDED", "MODIFIED")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from fleetbus.agent.capabilities.secrets import troubles
@@ -21,13 +22,17 @@ SECRET = Resource("", "v1", "secrets", "Secret", True)
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", False)
 
 
-async def observe(ports: Ports, want: Wanted, record: Record | None) -> Seen:
-    """One binding. What fails is a value, too, so that the others go on."""
+async def observe(ports: Ports, want: Wanted, record: Record | None, marked: Collection[Place]) -> Seen:
+    """One binding; `marked` are all places where a Secret says that it is this binding's.
+
+    What fails is a value, too, so that the others go on.
+    """
     place = want.place or (record.place if record else None)
-    before = record.place if record and record.place != place else None
+    known = {*marked, record.place} if record and record.place else set(marked)
     try:
         live = await look(ports.kube, place) if place else None
-        earlier = await look(ports.kube, before) if before else None
+        looks = [await look(ports.kube, other) for other in sorted(known - {place}, key=str)]
+        earlier = tuple(one for one in looks if one is not None)
         namespace = await _namespace(ports.kube, place) if place and live is None else "There"
     except FleetbusError as error:
         return Seen(trouble=troubles.of_cluster(error, want.entry))

@@ -92,10 +92,10 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found for one binding: at its place, at an earlier place of it, and at Vault."""
+    """What was found for one binding: at its place, at other places where it may have been, and at Vault."""
 
     live: Live | None = None
-    earlier: Live | None = None
+    earlier: tuple[Live, ...] = ()
     namespace: NamespaceSeen = "There"
     vault_version: int = 0
     trouble: Trouble | None = None
@@ -159,7 +159,7 @@ def plan(want: Wanted, seen: Seen, record: Record | None) -> tuple[Step, ...]:
     """The steps of one binding, in the order in which they are to be taken."""
     if want.aim == "follow" and want.entry is not None:
         return _follow(want.entry, seen, record)
-    ours = [live for live in (seen.live, seen.earlier) if live and is_ours(live, want.id, record)]
+    ours = [live for live in (seen.live, *seen.earlier) if live and is_ours(live, want.id, record)]
     if seen.trouble is not None:
         return (Rest(seen.trouble),)
     if not ours:
@@ -183,9 +183,11 @@ def _follow(entry: SecretEntry, seen: Seen, record: Record | None) -> tuple[Step
     ):
         if trouble is not None:
             return (Rest(trouble, live),)
-    leaving: tuple[Step, ...] = ()
-    if seen.earlier and is_ours(seen.earlier, entry.id, record) and not seen.earlier.deleting:
-        leaving = (Remove(seen.earlier, moved=True),)
+    leaving = tuple(
+        Remove(left, moved=True)
+        for left in seen.earlier
+        if is_ours(left, entry.id, record) and not left.deleting
+    )
     if _in_step(entry, seen, record):
         return (*leaving, Rest(synced(seen.vault_version), live))
     was_in_step = record is not None and record.written == entry.generation and bool(record.uid)

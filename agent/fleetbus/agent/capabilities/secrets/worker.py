@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from fleetbus.agent.capabilities.secrets import records
-from fleetbus.agent.capabilities.secrets.apply import Applied, Writer
+from fleetbus.agent.capabilities.secrets.apply import HELD, Applied, Writer
 from fleetbus.agent.capabilities.secrets.observe import SECRET, live_of, observe, ours
 from fleetbus.agent.capabilities.secrets.plan import Place, Record, Wanted, plan, wanted
 from fleetbus.agent.ports import Outcome, Ports, Told
@@ -26,6 +26,8 @@ _SHORTEST_RETRY_S = 0.5
 _PUT_BACK_LIMIT = 5
 _PUT_BACK_WITHIN_S = 60.0
 _KEEP_AGAIN_S = 2.0
+_TICK_S = 0.001
+"""A sleep may end a little before the moment that it was for."""
 _EVERYTHING = "*"
 
 
@@ -54,6 +56,7 @@ class Secrets:
         self._bindings: dict[str, _Binding] = {}
         self._stored: dict[str, Record] | None = None
         self._touched: dict[Place, str] = {}
+        self._marked: dict[Place, str] = {}
         self._wake = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
@@ -130,14 +133,12 @@ class Secrets:
         now_s = self._ports.clock.monotonic_s()
         touched, self._touched = self._touched, {}
         for id_, binding in self._bindings.items():
-            record = self._records.get(id_)
-            if record is None or record.place not in touched or record.state.removed:
-                continue
-            binding.touched = binding.touched or touched[record.place] != record.seen
+            strays = any(place in touched and place != binding.want.place for place in self._places(id_))
+            binding.touched = binding.touched or strays or self._differs(self._records.get(id_), touched)
         return [
             binding
             for binding in self._bindings.values()
-            if binding.due_at_s <= now_s or (binding.touched and binding.may_put_back(now_s))
+            if binding.due_at_s <= now_s + _TICK_S or (binding.touched and binding.may_put_back(now_s))
         ]
 
     async def _one(
@@ -147,9 +148,11 @@ class Secrets:
         async with gate:
             binding.touched = False
             record = self._records.get(want.id)
-            seen = await observe(self._ports, want, record)
+            seen = await observe(self._ports, want, record, self._places(want.id))
             applied = await self._writer(want, told).take(plan(want, seen, record), record)
         self._settle(binding, applied)
+        if applied.trouble is HELD and told.superseded():
+            binding.due_at_s = 0.0
         happened += applied.happened
 
     def _writer(self, want: Wanted, told: Told) -> Writer:
@@ -211,15 +214,30 @@ class Secrets:
             if event.type == "SYNCED":
                 continue
             live = live_of(event.object)
-            self._touched[live.place] = "" if event.type == "DELETED" else live.resource_version
-            if self._differs(live.place):
+            there = event.type != "DELETED"
+            self._touched[live.place] = live.resource_version if there else ""
+            self._marked.pop(live.place, None)
+            if there and live.managed and live.binding_id:
+                self._marked[live.place] = live.binding_id
+            if self._is_news(live.place):
                 self._wake.set()
 
-    def _differs(self, place: Place) -> bool:
-        return any(
-            record.place == place and record.seen != self._touched[place] and not record.state.removed
-            for record in self._records.values()
+    def _places(self, id_: str) -> list[Place]:
+        return [place for place, owner in self._marked.items() if owner == id_]
+
+    def _is_news(self, place: Place) -> bool:
+        binding = self._bindings.get(self._marked.get(place, ""))
+        stray = binding is not None and binding.want.place != place
+        return stray or any(
+            self._differs(record, {place: self._touched[place]}) for record in self._records.values()
         )
+
+    @staticmethod
+    def _differs(record: Record | None, touched: Mapping[Place, str]) -> bool:
+        """Whether the record's Secret is not as we left it."""
+        if record is None or record.place is None or record.state.removed or record.place not in touched:
+            return False
+        return touched[record.place] != record.seen
 
 
 def _is_blip(before: Record, applied: Applied) -> bool:

@@ -61,6 +61,12 @@ def decide(
     )
 
 
+def most_reported(document: Stored, view: View) -> int:
+    """The most objects that any cluster says it has of this bundle."""
+    counts = (object_count(report_of(cluster, document.uid)) for cluster in view.clusters.values())
+    return max((count or 0 for count in counts), default=0)
+
+
 def had_it(document: Stored, before: BundleDetails | None, view: View) -> tuple[str, ...]:
     """The clusters in the fleet that a deleted bundle has to leave and that have not answered."""
     fleet = [cluster for cluster in view.clusters.values() if cluster.document.deleting is None]

@@ -49,7 +49,8 @@ async def _reconcile(
 ) -> Outcome:
     spec = BundleSpec.model_validate(document.spec)
     known = _known(document, view)
-    before = known or BundleDetails()
+    # Without a status the clusters' reports still say that there is something to lose.
+    before = known or BundleDetails(objects=placing.most_reported(document, view))
     source = read_source(spec.source, view)
     rendered = await rendering.decide(
         renderings,

@@ -52,14 +52,15 @@ def retired(cluster: ClusterView, view: View, now: datetime) -> Sequence[Retired
         one = _tell(document, view)
         if one is None or cluster.id.name not in one.retiring:
             continue
-        count = object_count(report_of(cluster, document.uid))
+        # While objects go the report shrinks; what the artifact holds may go in any case.
+        count = max(object_count(report_of(cluster, document.uid)) or 0, one.objects)
         found.append(
             Retired(
                 capability=CAPABILITY,
                 id=document.uid,
                 name=document.name,
                 policy=one.policy,
-                count=one.objects or None if count is None else count,
+                count=count,
             )
         )
     return tuple(found)

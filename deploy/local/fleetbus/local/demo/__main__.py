@@ -25,6 +25,7 @@ from fleetbus.local.members import DEFAULT, members
 from fleetbus.local.shells import shell_environment
 from fleetbus.local.supervise import publish
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.logs import configure
 from fleetbus.schemas.errors import FleetbusError
 
 FAILED = 1
@@ -43,6 +44,7 @@ def demo(ends: bool, clusters: str, dir_: Path | None) -> int:
         names = [one.name for one in members([name.strip() for name in clusters.split(",")])]
     except FleetbusError as error:
         raise click.UsageError(error.sentence()) from error
+    configure(SystemClock(), level="error", program="demo")
     dir = dir_ or state_folder() / "demo"
     return asyncio.run(_until_asked(output, dir.absolute(), names, ends=ends))
 
@@ -102,8 +104,8 @@ async def _with_fleet(output: Output, dir: Path, names: list[str], began: float,
             stage = Stage(output, lambda: shell_environment(fleet.shell_variables()), dir / "demo")
             repository = Repository(dir / "demo" / "repository")
             await repository.create()
-            async with Witness(fleet.connect) as witness:
-                await play(Scene(fleet, stage, repository, witness, dir / "demo"))
+            async with fleet.connect() as client, Witness(fleet.connect) as witness:
+                await play(Scene(fleet, client, stage, repository, witness, dir / "demo"))
             _print_verdict(output, stage, clock.monotonic_s() - began)
             if not ends:
                 _print_next(output, dir, names)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from fleetbus.local.demo.scene import Scene
 from fleetbus.schemas.capabilities import commands
+from fleetbus.schemas.errors import Transient
 
 IMAGE = "registry.example.com/cluster-upgrade:1.37"
 JOBS = "/apis/batch/v1/namespaces/fleetbus-system/jobs"
@@ -31,8 +30,9 @@ def command_id(text: str) -> str:
 
 
 async def phase(scene: Scene, identifier: str) -> str:
-    """Where a command is, as the command line says it."""
-    said = await scene.stage.ask("fleetbus", "command", "list", "-o", "json")
-    if said.code:
-        return said.last_line
-    return next((str(row["phase"]) for row in json.loads(said.out) if row["id"] == identifier), "not listed")
+    """Where a command is, as the controller says it."""
+    try:
+        rows = await scene.client.list_commands()
+    except Transient as error:
+        return error.message
+    return next((row.phase for row in rows if row.id == identifier), "not listed")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import aclosing
 from functools import partial
 
 from fleetbus.local.demo.scene import NAMESPACE, Scene, is_production
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.capabilities import bundles, clusters, sources
-from fleetbus.schemas.errors import KubeUnavailable, TimeoutExpired
+from fleetbus.schemas.conditions import READY
+from fleetbus.schemas.errors import KubeUnavailable, TimeoutExpired, Transient
 
 _POLICY = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies/web"
 _FEED = f"/apis/shop.example.com/v1/namespaces/{NAMESPACE}/feeds/prices"
@@ -82,18 +84,10 @@ async def change(scene: Scene) -> None:
     commit = await scene.repository.commit("a friendlier greeting")
     scene.stage.say(f"committed {commit[:7]}: a friendlier greeting")
     scene.expect(sources.EVENT_FETCHED, "source/shop")
-    took = asyncio.create_task(_greeting(scene, "Welcome back"))
-    try:
-        await scene.stage.run("fleetbus", "sync", "source/shop", "--wait")
-        await took
-    finally:
-        took.cancel()
-
-
-async def _greeting(scene: Scene, wanted: str) -> float:
-    return await scene.stage.until(
-        f"the greeting is `{wanted}` in {len(scene.clusters)} clusters",
-        lambda: scene.all_settings("greeting", wanted),
+    await scene.stage.run("fleetbus", "sync", "source/shop", "--wait")
+    await scene.stage.until(
+        f"the greeting is `Welcome back` in {len(scene.clusters)} clusters",
+        lambda: scene.all_settings("greeting", "Welcome back"),
         log=scene.fleet.controller.log,
     )
 
@@ -117,22 +111,27 @@ async def drift(scene: Scene) -> None:
 
 
 async def _edited_for(scene: Scene, cluster: str, key: str, before: str) -> float:
-    """For how long the edit was seen."""
+    """For how long the edit was there, as a watch of the apiserver tells it."""
     clock = SystemClock()
-    started = clock.monotonic_s()
     edited_at: float | None = None
-    while clock.monotonic_s() - started < _WATCHED_FOR_S:
-        value, now = await scene.setting(cluster, key), clock.monotonic_s()
-        if value != before and edited_at is None:
-            edited_at = now
-        if value == before and edited_at is not None:
-            return now - edited_at
-        await clock.sleep(0.001)
-    seen = "the edit was not seen" if edited_at is None else "it is still as it was edited"
-    raise TimeoutExpired(
-        f"expected: {key} is `{before}` again in {cluster}; seen after {_WATCHED_FOR_S:g} s: {seen}",
-        remedy=f"read {scene.fleet.agents[cluster].log}",
+    watch = scene.fleet.clusters[cluster].admin.watch(
+        f"/api/v1/namespaces/{NAMESPACE}/configmaps", fieldSelector="metadata.name=settings"
     )
+    try:
+        async with asyncio.timeout(_WATCHED_FOR_S), aclosing(watch) as events:
+            async for event in events:
+                value, now = event["object"].get("data", {}).get(key), clock.monotonic_s()
+                if edited_at is not None and value == before:
+                    return now - edited_at
+                if edited_at is None and value != before:
+                    edited_at = now
+    except TimeoutError as cause:
+        seen = "the edit was not seen" if edited_at is None else "it is still as it was edited"
+        raise TimeoutExpired(
+            f"expected: {key} is `{before}` again in {cluster}; seen after {_WATCHED_FOR_S:g} s: {seen}",
+            remedy=f"read {scene.fleet.agents[cluster].log}",
+        ) from cause
+    raise KubeUnavailable("the watch ended", where=cluster)
 
 
 async def prune(scene: Scene) -> None:
@@ -157,28 +156,32 @@ async def _without(scene: Scene, path: str) -> tuple[bool, str]:
 
 async def emptied(scene: Scene) -> None:
     """An emptied repository prunes nothing: it is held, and comes back when the commit is taken back."""
+    greeting = await scene.setting(scene.first, "greeting")
     for folder in ("base", "overlays"):
         scene.repository.remove(folder)
     commit = await scene.repository.commit("oops")
     scene.stage.say(f"committed {commit[:7]}: everything is removed")
-    await scene.stage.run("fleetbus", "sync", "source/shop")
-    for bundle in scene.bundles:
-        scene.expect(bundles.EVENT_HELD, f"bundle/{bundle}")
-        await scene.stage.until(f"bundle/{bundle} is held and says why", partial(_held, scene, bundle))
-    await scene.stage.run("fleetbus", "get", "bundles")
-    await scene.stage.until(
-        "every cluster still has the shop", lambda: scene.all_settings("greeting", "Welcome back")
-    )
-    commit = await scene.repository.revert()
+    try:
+        await scene.stage.run("fleetbus", "sync", "source/shop", code=1)
+        for bundle in scene.bundles:
+            scene.expect(bundles.EVENT_HELD, f"bundle/{bundle}")
+            await scene.stage.until(f"bundle/{bundle} is held and says why", partial(_held, scene, bundle))
+        await scene.stage.run("fleetbus", "get", "bundles")
+        await scene.stage.until(
+            "every cluster still has the shop", lambda: scene.all_settings("greeting", greeting)
+        )
+    finally:
+        commit = await scene.repository.revert()
     scene.stage.say(f"committed {commit[:7]}: the commit before is taken back")
     await scene.stage.run("fleetbus", "sync", "source/shop", "--wait")
 
 
 async def _held(scene: Scene, bundle: str) -> tuple[bool, str]:
-    said = await scene.stage.ask("fleetbus", "get", f"bundle/{bundle}", "-o", "json")
-    if said.code:
-        return False, said.last_line
-    conditions = json.loads(said.out).get("status", {}).get("conditions", [])
-    held = [one for one in conditions if one["status"] == "False" and one["type"] != "Ready"]
-    ready = [f"{one['status']}, {one['reason']}" for one in conditions if one["type"] == "Ready"]
-    return bool(held), f"Ready is {' '.join(ready) or 'unknown'}"
+    try:
+        found = await scene.client.list("Bundle", names=(bundle,))
+    except Transient as error:
+        return False, error.message
+    conditions = found.rows[0].document.get("status", {}).get("conditions", []) if found.rows else []
+    ready = [one for one in conditions if one["type"] == READY]
+    seen = f"{ready[0]['status']}, {ready[0]['reason']}" if ready else "unknown"
+    return bool(ready) and ready[0]["reason"] == bundles.REASON_PRUNE_HELD, f"Ready is {seen}"

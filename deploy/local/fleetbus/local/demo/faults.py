@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 
 from fleetbus.local.demo import commands as demo_commands
@@ -17,7 +18,8 @@ _GREETING = "Welcome after all"
 async def killed(scene: Scene) -> None:
     """A commit and a command are on their way when both are killed with -9; something else starts them again."""
     cluster = scene.first
-    scene.repository.replace("base/settings.yaml", "greeting: Welcome back", f"greeting: {_GREETING}")
+    before = re.findall(r"greeting: .*", scene.repository.read("base/settings.yaml"))
+    scene.repository.replace("base/settings.yaml", before[0], f"greeting: {_GREETING}")
     commit = await scene.repository.commit("a greeting that has to get through")
     scene.stage.say(f"committed {commit[:7]}: a greeting that has to get through")
     said = await scene.stage.run(
@@ -27,8 +29,12 @@ async def killed(scene: Scene) -> None:
     identifier = demo_commands.command_id(said.out)
     syncing = asyncio.create_task(scene.stage.ask("fleetbus", "sync", "source/shop"))
     try:
-        await _kill(scene, scene.fleet.agents[cluster], f"the agent of {cluster}")
-        await _kill(scene, scene.fleet.controller, "the controller")
+        # Somebody has it, the others do not yet, and the controller still follows.
+        await scene.stage.until(
+            "the greeting has reached the first cluster", lambda: _begun(scene), every_s=0.002
+        )
+        _kill(scene, scene.fleet.agents[cluster], f"the agent of {cluster}")
+        _kill(scene, scene.fleet.controller, "the controller")
         await syncing
     finally:
         syncing.cancel()
@@ -54,9 +60,14 @@ async def killed(scene: Scene) -> None:
     scene.stage.done("every cluster and every bundle is Ready")
 
 
-async def _kill(scene: Scene, process: Process, name: str) -> None:
+def _kill(scene: Scene, process: Process, name: str) -> None:
     scene.stage.say(f"kill -9 {process.pid}  ({name})")
     os.kill(process.pid, signal.SIGKILL)
+
+
+async def _begun(scene: Scene) -> tuple[bool, str]:
+    found = [await scene.setting(cluster, "greeting") for cluster in scene.clusters]
+    return _GREETING in found, f"it is `{found[0]}` everywhere"
 
 
 async def _alive(*processes: Process) -> tuple[bool, str]:

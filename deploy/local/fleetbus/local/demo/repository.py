@@ -29,8 +29,17 @@ class Repository:
         await self._git("init", "--quiet", "--initial-branch=main")
         await self.commit("the shop as it was")
 
+    async def create_empty(self) -> None:
+        """Nothing yet but the branch; the first commit is the caller's."""
+        self.folder.mkdir(parents=True)
+        await self._git("init", "--quiet", "--initial-branch=main")
+
     def read(self, path: str) -> str:
-        return (self.folder / path).read_text()
+        """Raises ServerFailed when a step before has left the file out."""
+        try:
+            return (self.folder / path).read_text()
+        except OSError as cause:
+            raise ServerFailed(f"{path} is not in the repository", where=str(self.folder)) from cause
 
     def write(self, path: str, text: str) -> None:
         file = self.folder / path

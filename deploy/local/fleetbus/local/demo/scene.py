@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fleetbus.client import Fleet
 from fleetbus.local.demo.repository import Repository
 from fleetbus.local.demo.stage import Stage
 from fleetbus.local.demo.witness import Expected, Witness
@@ -23,6 +24,7 @@ class Scene:
     """The fleet, where it is shown, the repository, the subscriber. `expected`: events by the step's number."""
 
     fleet: LocalFleet
+    client: Fleet
     stage: Stage
     repository: Repository
     witness: Witness

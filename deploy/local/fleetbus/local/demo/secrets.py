@@ -34,7 +34,7 @@ def bound(scene: Scene) -> tuple[str, ...]:
 async def appear(scene: Scene) -> None:
     """A secret that is written to OpenBao is in the clusters that it is bound to, and in no other."""
     value = await _write(scene)
-    await scene.stage.run("fleetbus", "secret", "share", _NAME)
+    await scene.stage.run("fleetbus", "secret", "share", _NAME, "--fleet-dir", scene.fleet.folder)
     document = scene.folder / "documents" / "database.yaml"
     document.parent.mkdir(parents=True, exist_ok=True)
     document.write_text(_BINDING.format(name=_NAME, namespace=NAMESPACE, clusters=", ".join(bound(scene))))
@@ -59,7 +59,7 @@ async def revoke(scene: Scene) -> None:
     await scene.stage.run(
         "fleetbus", "secret", "revoke", _NAME, "--yes", "--reason", "the demo is at this point"
     )
-    scene.expect(contract.EVENT_REMOVED, f"secretbinding/{_NAME}", bound(scene))
+    scene.expect(contract.EVENT_REVOKED, f"secretbinding/{_NAME}", bound(scene))
     await scene.stage.until("the Secret is gone from every cluster", lambda: _everywhere(scene, None))
 
 

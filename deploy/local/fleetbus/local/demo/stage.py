@@ -82,8 +82,8 @@ class Stage:
         """
         words = [str(word) for word in argv]
         self.output.line("    ", Cell("$ " + shlex.join(shown or words), "wait"))
-        said = await self.ask(*words)
-        lines = [line for line in (said.out + said.err).splitlines() if line.strip()]
+        said = await self.ask(*words, together=True)
+        lines = [line for line in said.out.splitlines() if line.strip()]
         for line in lines[:shows]:
             self.output.line("    ", line)
         if len(lines) > shows > 0:
@@ -94,13 +94,13 @@ class Stage:
             )
         return said
 
-    async def ask(self, *argv: str) -> Said:
-        """The same, unseen; any exit code."""
+    async def ask(self, *argv: str, together: bool = False) -> Said:
+        """The same, unseen; any exit code. `together`: what it says on both outputs, in its order."""
         child = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT if together else asyncio.subprocess.PIPE,
             env=dict(self.environment()),
             cwd=self.folder,
         )
@@ -115,7 +115,9 @@ class Stage:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-        return Said(child.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
+        return Said(
+            child.returncode or 0, out.decode(errors="replace"), (err or b"").decode(errors="replace")
+        )
 
     async def until(
         self,

@@ -1,6 +1,7 @@
 """A kustomization, through `kubectl kustomize` in a checkout of its commit: without network, with limits.
 
-It follows only what is in the commit; addresses are refused by name before it runs, since it would fetch them.
+It follows only what is in the commit: addresses, which it would fetch, and paths that lead out are refused by
+name before it runs.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ async def render_kustomization(files: Files, path: str, work_dir: Path) -> list[
 
     Raises RenderFailed with its sentence, ObjectInvalid, TimeoutExpired.
     """
-    for place, address in remote_references(files, path):
+    for place, reference in references_outside(files, path):
         raise RenderFailed(
-            f"it refers to `{address[:200]}`, which is outside the commit",
+            f"it refers to `{reference[:200]}`, which is outside the commit",
             where=place,
             remedy="put a copy into the repository",
         )
@@ -97,6 +98,7 @@ async def _build(checkout: Path, path: str) -> list[Found]:
         raise RenderFailed(f"kustomize did not end within {TIMEOUT_S:g} s", where=where) from error
     if ended.code != 0:
         said = ended.complaint.replace(f"{checkout}/", "").replace(str(checkout), ".")
+        said = said.replace(f"{checkout.parent}/", "")
         lines = [line for line in said.splitlines() if line.strip() and not line.startswith("#")]
         told = " ".join(lines).removeprefix("error: ")[:600] or f"kustomize ended with {ended.code}"
         raise RenderFailed(told, where=where)
@@ -111,8 +113,8 @@ def kubectl() -> str:
     return str(beside) if beside.exists() else shutil.which("kubectl") or "kubectl"
 
 
-def remote_references(files: Files, path: str) -> Iterator[tuple[str, str]]:
-    """(file, address) for every address in the kustomizations that `path` reaches."""
+def references_outside(files: Files, path: str) -> Iterator[tuple[str, str]]:
+    """(file, reference) for every address, and every path out of the commit, in what `path` reaches."""
     todo, seen = [posixpath.normpath(path or ".")], set[str]()
     while todo:
         folder = todo.pop()
@@ -127,10 +129,11 @@ def remote_references(files: Files, path: str) -> Iterator[tuple[str, str]]:
             for document in load_documents(content.decode(errors="replace"), place):
                 for field in _FETCHED:
                     for reference in _texts(document.get(field)):
-                        if _ADDRESS.search(reference):
+                        target = posixpath.normpath(posixpath.join(folder, reference))
+                        if _ADDRESS.search(reference) or target.startswith(("../", "/")) or target == "..":
                             yield place, reference
                         elif field in _FOLDERS:
-                            todo.append(posixpath.normpath(posixpath.join(folder, reference)))
+                            todo.append(target)
 
 
 def _texts(value: Any) -> Iterator[str]:

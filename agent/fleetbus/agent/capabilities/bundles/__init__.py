@@ -1,0 +1,50 @@
+"""Bundles in one cluster: objects applied in order, kept as they were told, pruned only from the record.
+
+What may enter: everything between an artifact's bytes and the objects in the cluster. `plan`, `health`,
+`ownership`, `objects`, `live`, `contest`, `judge` decide and are pure; `observe`, `drift`, `apply` act.
+"""
+
+from __future__ import annotations
+
+from fleetbus.agent.capabilities.bundles.transitions import transitions
+from fleetbus.agent.capabilities.bundles.worker import BundlesWorker
+from fleetbus.agent.ports import Capability, Rule
+from fleetbus.schemas.capabilities import bundles as schema
+
+_ALL = ("get", "list", "watch", "create", "update", "patch", "delete")
+
+_USUAL = (
+    Rule(
+        ("",),
+        (
+            "namespaces",
+            "configmaps",
+            "secrets",
+            "services",
+            "serviceaccounts",
+            "persistentvolumeclaims",
+            "endpoints",
+            "limitranges",
+            "resourcequotas",
+            "pods",
+        ),
+        _ALL,
+    ),
+    Rule(("apps",), ("deployments", "statefulsets", "daemonsets", "replicasets"), _ALL),
+    Rule(("batch",), ("jobs", "cronjobs"), _ALL),
+    Rule(("networking.k8s.io",), ("ingresses", "networkpolicies", "ingressclasses"), _ALL),
+    Rule(("policy",), ("poddisruptionbudgets",), _ALL),
+    Rule(("autoscaling",), ("horizontalpodautoscalers",), _ALL),
+    Rule(("scheduling.k8s.io",), ("priorityclasses",), _ALL),
+    Rule(("storage.k8s.io",), ("storageclasses",), _ALL),
+    Rule(("apiextensions.k8s.io",), ("customresourcedefinitions",), _ALL),
+)
+
+CAPABILITY = Capability(
+    name=schema.CAPABILITY,
+    section_version=schema.SECTION_VERSION,
+    aspects=tuple(f"{schema.CAPABILITY}-{number}" for number in range(schema.ASPECT_COUNT)),
+    needs=_USUAL,
+    start=BundlesWorker,
+    transitions=transitions,
+)

@@ -1,0 +1,189 @@
+"""The agent's wiring: settings, clients, the Lease, and under it everything in order. Nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from fleetbus.agent.artifacts import BusArtifacts
+from fleetbus.agent.catalogue import CAPABILITIES
+from fleetbus.agent.desired import Reader, Sections, follow_mailboxes
+from fleetbus.agent.facts import FACTS, agent_version, facts_transitions, session_transitions, wait_verified
+from fleetbus.agent.instructions import Instructions
+from fleetbus.agent.keep import KubeKeep
+from fleetbus.agent.lease import Lease
+from fleetbus.agent.ports import Capability, Ports
+from fleetbus.agent.presence import beat, report_facts
+from fleetbus.agent.report import SESSION, Reporter
+from fleetbus.agent.settings import AgentSettings, VaultSettings, read_settings, vault_token_file
+from fleetbus.agent.standing import Standing
+from fleetbus.agent.work import Desk, run_capability
+from fleetbus.runtime.bus import BusSettings, NatsBus
+from fleetbus.runtime.clock import Clock, SystemClock
+from fleetbus.runtime.kube import KubeClient
+from fleetbus.runtime.kube_access import POD_FOLDER, KubeAccess
+from fleetbus.runtime.logs import LEVELS, configure
+from fleetbus.runtime.loop import first, until_done
+from fleetbus.runtime.ports import Bus, Kube, Vault
+from fleetbus.runtime.vault import VaultAccess, VaultClient
+from fleetbus.schemas import subjects
+from fleetbus.schemas.errors import FleetbusError
+from fleetbus.schemas.signing import key_of_seed, signer
+from fleetbus.schemas.states import Session
+
+log = structlog.get_logger("agent")
+
+
+async def run_agent(
+    settings: AgentSettings,
+    bus: Bus,
+    kube: Kube,
+    vault: Vault | None,
+    clock: Clock,
+    holder: str,
+    *,
+    catalogue: Sequence[Capability] = CAPABILITIES,
+) -> None:
+    """Be the agent until cancelled: wait for the Lease, work under it, and wait again when it is lost.
+
+    Raises SettingsInvalid when the cluster is not the one that the settings name.
+    """
+    await wait_verified(kube, settings.identity.uid, clock, log)
+    lease = Lease(kube, clock, holder)
+    while True:
+        await lease.acquire()
+        try:
+            await first(lease.keep(), _work(settings, bus, kube, vault, clock, lease, catalogue))
+        finally:
+            await lease.release()
+
+
+async def _work(
+    settings: AgentSettings,
+    bus: Bus,
+    kube: Kube,
+    vault: Vault | None,
+    clock: Clock,
+    lease: Lease,
+    catalogue: Sequence[Capability],
+) -> None:
+    """One life under the Lease. It begins with what was kept: nothing may act before that is known."""
+    keep = KubeKeep(kube, lease.holder)
+    await until_done("keep", keep.load, clock)
+    standing = Standing()
+    instructions = Instructions([capability.name for capability in catalogue])
+    artifacts = BusArtifacts(bus)
+    reporter = _reporter(settings, bus, keep, clock, lease, catalogue)
+    session = Session(
+        holder=lease.holder,
+        agent_version=agent_version(),
+        started_at=clock.now(),
+        sections={capability.name: capability.section_version for capability in catalogue},
+    )
+    reporter.take(SESSION, session.as_json())
+    ports = Ports(settings.identity, kube, vault, clock, keep, artifacts, reporter.reported)
+    desk = Desk(instructions, reporter, standing, clock)
+    reader = Reader(settings, bus, keep, artifacts, clock, instructions, standing, Sections(session.sections))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(reporter.run())
+        group.create_task(beat(settings.identity, bus, clock, reporter))
+        group.create_task(report_facts(kube, clock, standing, reporter))
+        for capability in catalogue:
+            group.create_task(run_capability(capability, ports, desk))
+        group.create_task(follow_mailboxes(reader))
+
+
+def _reporter(
+    settings: AgentSettings,
+    bus: Bus,
+    keep: KubeKeep,
+    clock: Clock,
+    lease: Lease,
+    catalogue: Sequence[Capability],
+) -> Reporter:
+    cluster = settings.identity.cluster.name
+    transitions = {
+        SESSION: partial(session_transitions, cluster),
+        FACTS: partial(facts_transitions, cluster),
+    }
+    by_aspect = {aspect: one.transitions for one in catalogue for aspect in one.aspects}
+    sign = signer(key_of_seed(settings.seed))
+    return Reporter(settings.identity, bus, keep, clock, sign, {**transitions, **by_aspect}, lease.confirm)
+
+
+async def _serve(folder: Path, clock: Clock) -> None:
+    """The agent with real clients, from a folder as a pod has it."""
+    async with AsyncExitStack() as stack:
+        kube = await stack.enter_async_context(KubeClient(KubeAccess.from_folder(folder), clock))
+        settings = await until_done("settings", lambda: read_settings(kube), clock)
+        structlog.contextvars.bind_contextvars(cluster=settings.identity.cluster.name)
+        bus = await stack.enter_async_context(NatsBus(_bus_settings(settings), clock))
+        vault = await _vault(stack, settings.vault, folder, clock)
+        await run_agent(settings, bus, kube, vault, clock, clock.identifier())
+
+
+def _bus_settings(settings: AgentSettings) -> BusSettings:
+    cluster = settings.identity.cluster
+    return BusSettings(
+        servers=settings.bus_servers,
+        nkey_seed=settings.seed,
+        inbox_prefix=subjects.inbox(cluster.realm, cluster.name),
+        name=f"agent {cluster}",
+        ca_pem=settings.bus_ca,
+    )
+
+
+async def _vault(
+    stack: AsyncExitStack, settings: VaultSettings | None, folder: Path, clock: Clock
+) -> Vault | None:
+    if settings is None:
+        return None
+    authority: Path | None = None
+    if settings.ca:
+        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="fleetbus-agent-"))
+        authority = Path(place) / "vault-ca.crt"
+        authority.write_text(settings.ca)
+    access = VaultAccess(settings.address, settings.mount, settings.role, vault_token_file(folder), authority)
+    return await stack.enter_async_context(VaultClient(access, clock))
+
+
+async def _main(folder: Path, level: str) -> int:
+    clock = SystemClock()
+    configure(clock, level=level, program="fleetbus-agent")
+    serving = asyncio.create_task(_serve(folder, clock), name="agent")
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, serving.cancel)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        log.info("agent stopped")
+        return 0
+    except FleetbusError as error:
+        log.error("agent cannot run", error=type(error).__name__, message=error)
+        return 1
+    return 1
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The script `fleetbus-agent`: 0 after SIGTERM or SIGINT, 1 when it cannot run."""
+    parser = argparse.ArgumentParser(prog="fleetbus-agent", description="The agent of one cluster.")
+    parser.add_argument(
+        "--folder", type=Path, default=POD_FOLDER, help="a pod's ServiceAccount folder (default: %(default)s)"
+    )
+    parser.add_argument("--log-level", choices=sorted(LEVELS), default="info")
+    arguments = parser.parse_args(argv)
+    return asyncio.run(_main(arguments.folder, arguments.log_level))
+
+
+if __name__ == "__main__":
+    sys.exit(run())

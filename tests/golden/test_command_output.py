@@ -1,0 +1,198 @@
+"""What the command prints, whole, as files: on a terminal and in a pipe. `FLEETBUS_WRITE_GOLDEN=1` writes them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from fleetbus.schemas import api
+from fleetbus.schemas.capabilities.bundles import Exclusion
+from fleetbus.schemas.capabilities.commands import CommandRow
+from tests.unit.cli.fleet_of_three import (
+    Answers,
+    ago,
+    binding,
+    bundle,
+    event,
+    rows,
+    run,
+    source,
+    three_clusters,
+)
+
+GOLDEN = Path(__file__).parent / "cli"
+INVALID = """apiVersion: fleetbus.dev/v1alpha1
+kind: Bundle
+metadata:
+  name: ingress
+spec:
+  source: platform
+  adopt: Allways
+  placement:
+    selector:
+      matchExpressions:
+      - key: env
+        operator: In
+        valuse: [prod]
+---
+kind: Bundel
+---
+apiVersion: fleetbus.dev/v1alpha1
+kind: Source
+metadata: {name: platform}
+spec: {git: {url: /srv/platform.git}}
+"""
+
+
+def _answers() -> Answers:
+    wrong = bundle("ingress", "False", "WorkloadFailing", "1 of 2 clusters failed: prod-us", heldPrunes=38)
+    synced = [
+        {"cluster": name, "synced": "True", "reason": "SecretSynced", "version": 12}
+        for name in ("dev-eu", "prod-us")
+    ]
+    failing = api.Problem(
+        object="bundle/ingress", reason="WorkloadFailing", message="1 of 2 clusters failed: prod-us"
+    )
+    held = api.Problem(object="bundle/quota", reason="PruneHeld", message="38 of 38 objects would go")
+    return Answers(
+        rows={
+            "Cluster": three_clusters(),
+            "Bundle": rows(wrong, bundle("metrics-server", "True", "Ready", drifted=1, ready=2)),
+            "Source": rows(source("platform")),
+            "SecretBinding": rows(binding("payments-db", synced)),
+        },
+        overview=api.Overview(
+            fleet="demo",
+            controller="0.1.0",
+            epoch=1,
+            term=4,
+            tallies=(
+                api.Tally(kind="Cluster", count=3, ready=1),
+                api.Tally(kind="Bundle", count=2, ready=1),
+                api.Tally(kind="SecretBinding", count=1, ready=1),
+            ),
+            away=("edge-31",),
+            problems=(failing,),
+            held=(held,),
+            commands_open=1,
+            streams={"DESIRED": 12, "EVENTS": 512},
+            oldest_event_at=ago(days=3),
+        ),
+        explained=api.Explained(
+            name="ingress",
+            generation=7,
+            clusters=3,
+            placed=("dev-eu", "prod-us"),
+            excluded=(
+                Exclusion(
+                    cluster="staging-eu", clause="selector env in (dev, prod)", message="has env=staging"
+                ),
+            ),
+            clauses=(
+                api.Clause(clause="selector env in (dev, prod)", holds=False, message="has env=staging"),
+                api.Clause(clause="exclude name in edge-*", holds=True),
+            ),
+        ),
+        events=[
+            event(
+                1,
+                "bundle.failing",
+                "WorkloadFailing",
+                "prod-us",
+                "bundle/ingress",
+                "Deployment ingress/controller: 0/3 ready\x1b[2J, ImagePullBackOff",
+                "Warning",
+            ),
+            event(
+                2,
+                "bundle.drift-corrected",
+                "DriftCorrected",
+                "dev-eu",
+                "bundle/ingress",
+                "Service x",
+                "Normal",
+            ),
+            event(
+                3,
+                "bundle.drift-corrected",
+                "DriftCorrected",
+                "prod-us",
+                "bundle/ingress",
+                "Service x",
+                "Normal",
+            ),
+            event(4, "source.fetched", "Fetched", "", "source/platform", "v4.13.0", "Normal"),
+        ],
+        commands=[
+            (
+                CommandRow(
+                    id="01kb5xq7t2m4a9zc",
+                    cluster="dev-eu",
+                    driver="job",
+                    phase="Succeeded",
+                    progress_percent=100,
+                    issued_at=ago(minutes=14),
+                    issued_by="admin",
+                ),
+            )
+        ],
+    )
+
+
+CASES = {
+    "get-clusters": ("get", "clusters"),
+    "get-clusters-wide": ("get", "clusters", "-o", "wide"),
+    "get-bundles": ("get", "bundles"),
+    "get-all": ("get", "sources,secretbindings"),
+    "get-missing": ("get", "bundle/ingres"),
+    "describe-bundle": ("describe", "bundle/ingress"),
+    "describe-cluster": ("describe", "cluster/prod-us"),
+    "describe-source": ("describe", "source/platform"),
+    "describe-secretbinding": ("describe", "sb/payments-db"),
+    "explain-placement": ("explain", "bundle", "ingress"),
+    "explain-cluster": ("explain", "bundle", "ingress", "--cluster", "staging-eu"),
+    "explain-field": ("explain", "bundle.spec.placement"),
+    "explain-code": ("explain", "FB1001"),
+    "events": ("events",),
+    "status": ("status",),
+    "doctor": ("doctor",),
+    "command-list": ("command", "list"),
+    "wait-failed": ("wait", "bundle/ingress"),
+    "sync": ("sync", "source/platform"),
+    "apply-invalid": ("apply", "-f", "documents.yaml"),
+    "unknown-command": ("gte", "clusters"),
+    "delete-unconfirmed": ("delete", "bundle/ingress"),
+    "help": ("--help",),
+    "help-exit-codes": ("help", "exit-codes"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_the_command_prints_what_it_printed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "documents.yaml").write_text(INVALID)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLEETBUS_CONFIG", str(tmp_path / "none.yaml"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    text = ""
+    for form, terminal in (("terminal", True), ("pipe", False)):
+        ran = run(_answers(), *CASES[name], terminal=terminal)
+        text += f"$ fleetbus {' '.join(CASES[name])}   # {form}, exit code {ran.code}\n"
+        text += ran.out + capsys.readouterr().out
+        text += "".join(f"2> {line}\n" for line in ran.err.splitlines())
+    text = _steady(text)
+    file = GOLDEN / f"{name}.txt"
+    if os.environ.get("FLEETBUS_WRITE_GOLDEN"):
+        file.write_text(text)
+    assert text == file.read_text()
+
+
+def _steady(text: str) -> str:
+    """Without what moves with the clock of who runs the test."""
+    text = re.sub(r"\d+ ms", "N ms", text)
+    text = re.sub(r"events since .*$", "events since WHEN", text, flags=re.MULTILINE)
+    return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d\d:33:07\b", "TIME", text)

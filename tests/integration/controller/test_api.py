@@ -1,0 +1,242 @@
+"""What operators ask, what they are answered, and who they are."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fleetbus.runtime.bus import NatsBus
+from fleetbus.runtime.clock import wait_until
+from fleetbus.schemas import api, subjects
+from fleetbus.schemas.documents import Audit
+from fleetbus.schemas.errors import (
+    BusUnavailable,
+    DocumentInvalid,
+    FleetbusError,
+    NotFound,
+    NotPermitted,
+    Refused,
+)
+from fleetbus.schemas.streams import DOCUMENTS
+from tests.bus_server import FleetServer
+from tests.integration.bus.raw import raw_publisher
+from tests.integration.controller.people import CLOCK, Operator, Speaker, controlling, events
+from tests.integration.controller.toy import bundle_document, cluster_document
+
+
+async def audits(bus: NatsBus) -> list[Audit]:
+    found = await bus.get_many(DOCUMENTS.name, subjects.ALL_AUDITS)
+    return [Audit.from_bytes(message.data) for message in found]
+
+
+async def test_all_documents_are_written_or_none(
+    fleet: FleetServer, bus: NatsBus, operator: Operator, tmp_path: Path
+) -> None:
+    async with controlling(fleet, tmp_path):
+        await operator.wait_answered()
+        wrong = bundle_document("bad")
+        wrong["spec"]["pruen"] = True
+        with pytest.raises(DocumentInvalid, match=r"spec\.pruen: unknown field"):
+            await operator.apply(bundle_document("good"), wrong)
+        assert await audits(bus) == []
+        assert await operator.apply(bundle_document("good"), dry_run=True) == ["created"]
+        assert await audits(bus) == []
+
+        assert await operator.apply(bundle_document("good"), bundle_document("too")) == ["created", "created"]
+        assert await operator.apply(bundle_document("good"), bundle_document("too", "b")) == [
+            "unchanged",
+            "configured",
+        ]
+
+        told = [(one.by, one.verb, one.object, one.after_generation) for one in await audits(bus)]
+        assert told == [
+            ("ana", "apply", "bundle/good", 1),
+            ("ana", "apply", "bundle/too", 1),
+            ("ana", "apply", "bundle/too", 2),
+        ]
+
+
+async def test_who_asks_is_what_the_server_says(
+    fleet: FleetServer, bus: NatsBus, operator: Operator, tmp_path: Path
+) -> None:
+    """A forged header is replaced by the server; a request from inside the controller's account is nobody's."""
+    forged = {"Nats-Request-Info": '{"acc":"OPERATORS","user":"UFORGED"}'}
+    async with controlling(fleet, tmp_path):
+        await operator.wait_answered()
+        await operator.ask("apply", {"documents": [bundle_document("a")]}, headers=forged)
+        lower = {"nats-request-info": '{"user":"UFORGED"}'}
+        await operator.ask("apply", {"documents": [bundle_document("b")]}, headers=lower)
+        assert {one.by for one in await audits(bus)} == {"ana"}
+
+        real = {"Nats-Request-Info": f'{{"acc":"OPERATORS","user":"{fleet.public_key("operator")}"}}'}
+        with pytest.raises(NotPermitted):
+            await Operator(bus).ask("apply", {"documents": [bundle_document("c")]}, headers=real)
+
+        async with fleet.bus("c1") as agent, fleet.bus("subscriber") as subscriber:
+            for stranger in (agent, subscriber):
+                with pytest.raises((NotPermitted, BusUnavailable)):
+                    await stranger.request(subjects.api("list"), b'{"kind":"Bundle"}', timeout_s=1)
+
+
+async def test_two_headers_do_not_make_somebody_else(
+    fleet: FleetServer, bus: NatsBus, operator: Operator, tmp_path: Path
+) -> None:
+    async with controlling(fleet, tmp_path), raw_publisher(fleet, "operator") as raw:
+        await operator.wait_answered()
+        block = (
+            b'NATS/1.0\r\nNats-Request-Info: {"user":"U1"}\r\nNats-Request-Info : {"user":"U2"}\r\n'
+            b'Nats-Request-Info: {"user":"U3"}\r\n\r\n'
+        )
+        reply = subjects.operator_inbox("operator").encode() + b".x"
+        body = api.ApplyRequest(documents=(bundle_document("a"),)).model_dump_json(by_alias=True).encode()
+        await raw.publish(subjects.api("apply").encode(), body, reply=reply, block=block)
+
+        async def written() -> bool:
+            return bool(await audits(bus))
+
+        assert await wait_until(written, CLOCK, 5)
+        assert [one.by for one in await audits(bus)] == ["ana"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"\xff", b'{"kind":7}', b'{"kind":"Nothing"}', b'{"x":1}']
+)
+async def test_no_request_ends_the_service(
+    fleet: FleetServer, operator: Operator, tmp_path: Path, body: bytes
+) -> None:
+    async with controlling(fleet, tmp_path):
+        await operator.wait_answered()
+        for verb in api.VERBS:
+            if verb == "overview":
+                continue
+            message = await operator.bus.request(subjects.api(verb), body, timeout_s=10)
+            answer = api.Answer.from_bytes(message.data)
+            assert answer.error is not None
+            assert answer.error.kind in {"DocumentInvalid", "MessageMalformed"}, answer.error
+        assert (await operator.ask("overview", {}))["fleet"] == "test"
+
+
+async def test_a_capability_that_fails_is_told_without_a_traceback(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
+    async with controlling(fleet, tmp_path):
+        await operator.wait_answered()
+        await operator.apply(bundle_document("one", "broken"), bundle_document("two", "refused"))
+
+        async def conditions(name: str) -> list[dict[str, str]]:
+            described = await operator.ask("describe", {"kind": "bundle", "name": name})
+            found: list[dict[str, str]] = described["document"].get("status", {}).get("conditions", [])
+            return found
+
+        async def told() -> bool:
+            return bool(await conditions("one")) and bool(await conditions("two"))
+
+        assert await wait_until(told, CLOCK, 10)
+        assert [(one["type"], one["reason"]) for one in await conditions("one")] == [
+            ("Reconciled", "InternalError"),
+            ("Ready", "InternalError"),
+        ]
+        assert "nobody renders that" in (await conditions("two"))[1]["message"]
+        await operator.apply(bundle_document("one"), cluster_document("c1", fleet.public_key("c1")))
+
+        async def mended() -> bool:
+            return all(one["status"] == "True" for one in await conditions("one"))
+
+        assert await wait_until(mended, CLOCK, 10)
+
+
+async def test_deleting_is_refused_where_something_depends_on_it(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
+    source = {
+        "apiVersion": "fleetbus.dev/v1alpha1",
+        "kind": "Source",
+        "metadata": {"name": "none"},
+        "spec": {"git": {"url": "/nowhere"}},
+    }
+    async with controlling(fleet, tmp_path):
+        await operator.wait_answered()
+        result = await operator.ask("apply", {"documents": [bundle_document("web")]})
+        assert result["warnings"] == ["Bundle web: there is no Source `none` yet"]
+        await operator.apply(source)
+        with pytest.raises(Refused, match="1 bundle uses it: web"):
+            await operator.ask("delete", {"kind": "source", "name": "none"})
+        with pytest.raises(NotFound):
+            await operator.ask("delete", {"kind": "bundle", "name": "nothing"})
+        await operator.ask("delete", {"kind": "bundle", "name": "web"})
+
+        async def gone() -> bool:
+            rows: list[object] = (await operator.ask("list", {"kind": "bundles"}))["rows"]
+            return rows == []
+
+        assert await wait_until(gone, CLOCK, 10)
+        assert await operator.apply(bundle_document("web")) == ["created"]
+
+
+async def test_a_watcher_is_answered_when_something_moves(
+    fleet: FleetServer, operator: Operator, c1: Speaker, tmp_path: Path
+) -> None:
+    async with controlling(fleet, tmp_path):
+        await operator.wait_answered()
+        await operator.apply(cluster_document("c1", fleet.public_key("c1")))
+        await CLOCK.sleep(0.3)
+        version = (await operator.ask("list", {"kind": "Cluster"}))["version"]
+        quiet = await operator.ask("watch", {"kind": "Cluster", "version": version, "waitS": 0.2})
+        assert quiet["version"] == version
+
+        watching = asyncio.create_task(
+            operator.ask("watch", {"kind": "Cluster", "version": version, "waitS": 15})
+        )
+        await CLOCK.sleep(0.1)
+        await c1.beat()
+        moved = await asyncio.wait_for(watching, 5)
+
+    assert moved["version"] > version
+    assert moved["rows"][0]["live"]["connected"] is True
+
+
+async def test_a_command_is_issued_listed_and_cancelled(
+    fleet: FleetServer, bus: NatsBus, operator: Operator, c1: Speaker, tmp_path: Path
+) -> None:
+    order = {"cluster": "c1", "driver": "rehearsal", "arguments": {"steps": 2}}
+    async with controlling(fleet, tmp_path, "one") as one:
+        await operator.wait_answered()
+        with pytest.raises(NotFound):
+            await operator.ask("command", {"action": "run", "order": order})
+        await operator.apply(cluster_document("c1", fleet.public_key("c1")))
+        with pytest.raises(Refused, match="never reported"):
+            await operator.ask("command", {"action": "run", "order": order})
+        await c1.start()
+        await CLOCK.sleep(0.2)
+        with pytest.raises(DocumentInvalid, match="steps"):
+            await operator.ask("command", {"action": "run", "order": {**order, "arguments": {"steps": 0}}})
+        issued = (await operator.ask("command", {"action": "run", "order": order}))["commands"][0]
+        assert (issued["phase"], issued["issuedBy"]) == ("Issued", "ana")
+        await one.kill()
+
+    async with controlling(fleet, tmp_path, "two", gone=["one"]):
+        await operator.wait_answered()
+        cancelled = (await operator.ask("command", {"action": "cancel", "id": issued["id"]}))["commands"][0]
+        assert cancelled["phase"] == "Cancelling"
+        result = {
+            "id": issued["id"],
+            "driver": "rehearsal",
+            "phase": "Cancelled",
+            "finishedAt": issued["issuedAt"],
+        }
+        await c1.say("result", {"commands": [result]})
+
+        async def ended() -> bool:
+            rows = (await operator.ask("command", {"action": "list", "cluster": "c1"}))["commands"]
+            return [row["phase"] for row in rows] == ["Cancelled"]
+
+        assert await wait_until(ended, CLOCK, 5)
+        with pytest.raises(FleetbusError, match="ended already"):
+            await operator.ask("command", {"action": "cancel", "id": issued["id"]})
+
+        async def told() -> bool:
+            return [event.short_type for event in await events(bus)].count("command.issued") == 1
+
+        assert await wait_until(told, CLOCK, 5)

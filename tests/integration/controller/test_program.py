@@ -1,0 +1,142 @@
+"""The program itself: it starts from a settings file, reads a folder of documents, ends on SIGTERM, survives -9."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from nacl.signing import SigningKey
+
+from fleetbus.runtime.bus import NatsBus
+from fleetbus.runtime.clock import wait_until
+from fleetbus.schemas.signing import seed_of
+from tests.bus_server import FleetServer
+from tests.integration.controller.people import CLOCK, Operator, events
+
+DOCUMENT = """
+apiVersion: fleetbus.dev/v1alpha1
+kind: Source
+metadata: {name: %s}
+spec: {git: {url: /nowhere}}
+"""
+
+
+def settings_file(fleet: FleetServer, folder: Path) -> Path:
+    (folder / "ca.crt").write_text(fleet.ca_pem)
+    (folder / "bus.seed").write_text(fleet.seeds["controller"] + "\n")
+    (folder / "signing.seed").write_text(seed_of(SigningKey.generate()))
+    (folder / "documents").mkdir()
+    settings: dict[str, Any] = {
+        "fleet": "test",
+        "epoch": 1,
+        "busServers": [fleet.server.url],
+        "busCaFile": "ca.crt",
+        "busSeedFile": "bus.seed",
+        "signingSeedFile": "signing.seed",
+        "operators": {fleet.public_key("operator"): "ana"},
+        "workDir": "work",
+        "credentialsDir": None,
+        "documentsDir": "documents",
+    }
+    path = folder / "controller.json"
+    path.write_text(json.dumps(settings))
+    return path
+
+
+@asynccontextmanager
+async def program(settings: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    with (settings.parent / "log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "fleetbus.controller", "--config", str(settings), stderr=log
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def test_it_ends_cleanly_and_is_back_at_once_after_a_kill(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
+    settings = settings_file(fleet, tmp_path)
+    async with program(settings) as first:
+        await operator.wait_answered()
+        first.kill()
+        await first.wait()
+    began_s = CLOCK.monotonic_s()
+    async with program(settings) as second:
+        await operator.wait_answered()
+        assert CLOCK.monotonic_s() - began_s < 8
+        second.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            assert await second.wait() == 0
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["term"] for line in lines if line["event"] == "leading"] == [1, 2]
+    assert not [line for line in lines if line["level"] == "error"]
+
+
+async def test_wrong_settings_are_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "controller.json"
+    path.write_text('{"fleet": "x", "busSevers": []}')
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fleetbus.controller", "--config", str(path), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert said.decode().count("\n") == 1
+    assert "controller.json" in said.decode()
+    assert "Traceback" not in said.decode()
+
+
+async def test_a_folder_of_documents_is_applied_and_a_file_that_vanishes_deletes_nothing(
+    fleet: FleetServer, bus: NatsBus, operator: Operator, tmp_path: Path
+) -> None:
+    settings = settings_file(fleet, tmp_path)
+    folder = tmp_path / "documents"
+    (folder / "a.yaml").write_text(DOCUMENT % "a")
+    (folder / "broken.yaml").write_text("kind: [")
+    (folder / "bytes.yml").write_bytes(b"\xff\xfe")
+
+    async def names() -> list[str]:
+        rows = (await operator.ask("list", {"kind": "Source"}))["rows"]
+        return [row["document"]["metadata"]["name"] for row in rows]
+
+    async def told() -> set[str]:
+        return {one.subject for one in await events(bus) if one.short_type == "documents.file-refused"}
+
+    async with program(settings):
+        await operator.wait_answered()
+
+        async def only_a() -> bool:
+            return await names() == ["a"] and await told() == {"directory/broken.yaml", "directory/bytes.yml"}
+
+        assert await wait_until(only_a, CLOCK, 10)
+        (folder / "a.yaml").unlink()
+        (folder / "broken.yaml").write_text(DOCUMENT % "b")
+        os.mkfifo(folder / "pipe.yaml")
+
+        async def both() -> bool:
+            return await names() == ["a", "b"]
+
+        assert await wait_until(both, CLOCK, 10)
+
+
+async def test_a_new_operator_is_known_without_a_restart(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
+    path = settings_file(fleet, tmp_path)
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "operators": {}}))
+    async with program(path):
+        await CLOCK.sleep(1)
+        path.write_text(json.dumps(settings))
+        await operator.wait_answered()

@@ -1,0 +1,278 @@
+"""A secret binding's life: Vault first, then the clusters, then their receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetbus.controller.capabilities.secrets import CAPABILITY
+from fleetbus.schemas.capabilities import secrets as words
+from fleetbus.schemas.capabilities.secrets import SecretState
+from fleetbus.schemas.conditions import READY
+from fleetbus.schemas.errors import FleetbusError, NotFound, VaultForbidden, VaultUnavailable
+from tests.unit.controller.fleet import NOW, Desk, cluster, condition, reporting, stored, types
+
+KEY = ("SecretBinding", "payments")
+OTHER = ("SecretBinding", "reports")
+
+
+class Groups:
+    """Vault's groups as far as the controller sees them."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, frozenset[str]] = {"fleetbus-db": frozenset()}
+        self.failing: FleetbusError | None = None
+        self.calls = 0
+
+    async def group_members(self, group: str) -> frozenset[str]:
+        self.calls += 1
+        if self.failing:
+            raise self.failing
+        if group not in self.members:
+            raise NotFound("there is no such group", where=group)
+        return self.members[group]
+
+    async def set_group_members(self, group: str, entities: Iterable[str]) -> None:
+        self.members[group] = frozenset(entities)
+
+
+@pytest.fixture
+def groups() -> Groups:
+    return Groups()
+
+
+@pytest.fixture
+def desk(groups: Groups, tmp_path: Path) -> Desk:
+    made = Desk(CAPABILITY, tmp_path, groups)
+    made.join(cluster("c1", {"env": "prod"}), cluster("c2", {"env": "prod"}), cluster("c3", {"env": "dev"}))
+    made.put(stored("SecretBinding", "payments", spec()))
+    return made
+
+
+def spec(env: str = "prod", **more: Any) -> dict[str, Any]:
+    return {
+        "vault": {"shared": "db"},
+        "placement": {"selector": {"matchLabels": {"env": env}}},
+        "target": {"namespace": "payments", "name": "db"},
+        "refresh": "1m30s",
+        **more,
+    }
+
+
+def report(desk: Desk, *names: str, key: tuple[str, str] = KEY, **more: Any) -> None:
+    document = desk.documents[key]
+    for name in names:
+        state = {
+            "id": document.uid,
+            "name": document.name,
+            "generation": document.generation,
+            "version": 3,
+            "condition": condition("Synced", "True", "SecretSynced"),
+            **more,
+        }
+        body = {"secrets": [SecretState.model_validate(state).as_json()]}
+        desk.clusters[name] = reporting(desk.clusters[name], words.ASPECT, body)
+
+
+def told(desk: Desk, name: str) -> dict[str, Any] | None:
+    assert desk.capability.section is not None
+    section = desk.capability.section(desk.clusters[name], desk.view(), NOW)
+    assert section is not None
+    entries: list[dict[str, Any]] = list(section.content["secrets"])
+    return entries[0] if entries else None
+
+
+def retired(desk: Desk, name: str) -> list[str]:
+    assert desk.capability.retired is not None
+    return [one.policy for one in desk.capability.retired(desk.clusters[name], desk.view(), NOW)]
+
+
+def relabel(desk: Desk, name: str, env: str) -> None:
+    desk.join(cluster(name, {"env": env}, states=desk.clusters[name].states))
+
+
+async def settle(desk: Desk) -> None:
+    await desk.reconcile(KEY)
+    report(desk, "c1", "c2")
+    await desk.reconcile(KEY)
+
+
+async def test_a_shared_secret_is_granted_told_and_synced(desk: Desk, groups: Groups) -> None:
+    _, happened = await desk.reconcile(KEY)
+    assert groups.members["fleetbus-db"] == {"entity-c1", "entity-c2"}
+    assert types(happened) == ["secret.bound"]
+    assert desk.verdict(KEY, READY) == ("Unknown", "SecretPending")
+    entry = told(desk, "c1")
+    assert entry is not None
+    assert (entry["path"], entry["namespace"], entry["secret"], entry["refreshS"], entry["revoked"]) == (
+        "shared/db",
+        "payments",
+        "db",
+        90.0,
+        False,
+    )
+    assert told(desk, "c3") is None
+    report(desk, "c1", "c2")
+    _, happened = await desk.reconcile(KEY)
+    assert types(happened) == ["secret.synced"]
+    assert desk.verdict(KEY, READY) == ("True", "Ready")
+    assert (desk.statuses[KEY].details["synced"], desk.statuses[KEY].details["version"]) == (2, 3)
+    calls = groups.calls
+    await desk.reconcile(KEY)
+    assert groups.calls == calls, "Vault is not asked at every report"
+
+
+async def test_a_clusters_own_path_lies_below_its_realm_and_name(desk: Desk) -> None:
+    desk.change(KEY, spec=spec(vault={"path": "team/db"}))
+    await desk.reconcile(KEY)
+    entry = told(desk, "c2")
+    assert entry is not None
+    assert entry["path"] == "main/c2/team/db"
+    assert desk.verdict(KEY, "Bound") == ("True", "Bound")
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "words_"),
+    [
+        (NotFound("no"), ("False", "SharedSecretUnknown"), "fleetbus secret share db"),
+        (VaultUnavailable("sealed"), ("Unknown", "VaultUnavailable"), "sealed"),
+        (VaultForbidden("403"), ("False", "VaultForbidden"), "fleetbus-db"),
+    ],
+)
+async def test_what_vault_refuses_is_said(
+    desk: Desk, groups: Groups, error: FleetbusError, verdict: tuple[str, str], words_: str
+) -> None:
+    groups.failing = error
+    outcome, happened = await desk.reconcile(KEY)
+    assert desk.verdict(KEY, "Bound") == verdict
+    assert words_ in desk.condition(KEY, "Bound").message
+    assert outcome.again_in_s is not None
+    assert outcome.again_in_s < 10
+    assert types(happened) == (["secret.failed"] if verdict[0] == "False" else [])
+    groups.failing = None
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, "Bound") == ("True", "Bound")
+
+
+async def test_a_cluster_without_an_entity_is_named(desk: Desk, groups: Groups) -> None:
+    desk.join(cluster("c2", {"env": "prod"}, entity=""))
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, "Bound") == ("False", "VaultEntityMissing")
+    assert "c2" in desk.condition(KEY, "Bound").message
+    assert groups.members["fleetbus-db"] == {"entity-c1"}
+
+
+async def test_what_fails_in_a_cluster_is_named(desk: Desk) -> None:
+    await settle(desk)
+    report(desk, "c2", condition=condition("Synced", "False", "SecretNotFound", "nothing at shared/db"))
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, READY) == ("False", "SecretNotFound")
+    assert desk.condition(KEY, READY).message == "c2: nothing at shared/db"
+
+
+async def test_a_revocation_goes_to_vault_then_to_the_clusters_then_counts_receipts(
+    desk: Desk, groups: Groups
+) -> None:
+    await settle(desk)
+    desk.change(KEY, spec=spec(revoked=True), generation=2)
+    entry = told(desk, "c1")
+    assert entry is not None
+    assert entry["revoked"] is False, "Vault has not been told yet"
+    _, happened = await desk.reconcile(KEY)
+    assert groups.members["fleetbus-db"] == frozenset()
+    assert types(happened) == ["secret.revoked"]
+    assert desk.statuses[KEY].details["withdrawnAt"]
+    entry = told(desk, "c1")
+    assert entry is not None
+    assert entry["revoked"] is True
+    report(desk, "c1", removed=True, removed_at=NOW, confirmed_at=NOW)
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, "Synced") == ("Unknown", "SecretPending")
+    report(desk, "c2", removed=True, removed_at=NOW, confirmed_at=NOW)
+    _, happened = await desk.reconcile(KEY)
+    assert types(happened) == ["secret.removed"]
+    assert desk.condition(KEY, "Synced").message == "removed from 2 of 2 clusters, each with a receipt"
+    assert desk.verdict(KEY, READY) == ("False", "SecretRevoked")
+    assert [one["removed"] for one in desk.statuses[KEY].details["clusters"]] == [True, True]
+
+
+async def test_a_revocation_does_not_wait_for_a_vault_that_is_away(desk: Desk, groups: Groups) -> None:
+    await settle(desk)
+    desk.change(KEY, spec=spec(revoked=True), generation=2)
+    groups.failing = VaultUnavailable("sealed")
+    await desk.reconcile(KEY)
+    entry = told(desk, "c1")
+    assert entry is not None
+    assert entry["revoked"] is True
+    assert "withdrawnAt" not in desk.statuses[KEY].details
+    assert "has not withdrawn it yet" in desk.condition(KEY, "Bound").message
+    groups.failing = None
+    await desk.reconcile(KEY)
+    assert desk.statuses[KEY].details["withdrawnAt"]
+
+
+async def test_what_another_binding_shares_stays_granted(desk: Desk, groups: Groups) -> None:
+    desk.put(stored("SecretBinding", "reports", spec("dev")))
+    await settle(desk)
+    await desk.reconcile(OTHER)
+    assert groups.members["fleetbus-db"] == {"entity-c1", "entity-c2", "entity-c3"}
+    desk.change(OTHER, spec=spec("prod"))
+    desk.change(KEY, spec=spec(revoked=True), generation=2)
+    await desk.reconcile(KEY)
+    assert groups.members["fleetbus-db"] == {"entity-c1", "entity-c2"}
+    assert "withdrawnAt" not in desk.statuses[KEY].details
+    assert "another binding" in desk.condition(KEY, "Bound").message
+
+
+async def test_a_cluster_that_is_no_longer_placed_loses_the_right_and_the_secret(
+    desk: Desk, groups: Groups
+) -> None:
+    await settle(desk)
+    relabel(desk, "c2", "dev")
+    await desk.reconcile(KEY)
+    assert groups.members["fleetbus-db"] == {"entity-c1"}
+    assert told(desk, "c2") is None
+    assert retired(desk, "c2") == ["Remove"]
+    report(desk, "c2", removed=True)
+    await desk.reconcile(KEY)
+    assert retired(desk, "c2") == []
+
+
+async def test_a_deleted_binding_goes_when_vault_and_every_cluster_have_answered(
+    desk: Desk, groups: Groups
+) -> None:
+    await settle(desk)
+    desk.delete(KEY)
+    assert retired(desk, "c1") == ["Remove"]
+    groups.failing = VaultUnavailable("sealed")
+    report(desk, "c1", removed=True)
+    outcome, _ = await desk.reconcile(KEY)
+    assert not outcome.removable
+    report(desk, "c2", removed=True)
+    outcome, _ = await desk.reconcile(KEY)
+    assert not outcome.removable, "nobody would withdraw it later"
+    assert "waits for Vault" in desk.condition(KEY, READY).message
+    groups.failing = None
+    outcome, happened = await desk.reconcile(KEY)
+    assert outcome.removable
+    assert groups.members["fleetbus-db"] == frozenset()
+    assert types(happened) == ["secret.deleted"]
+
+
+async def test_clusters_that_are_away_are_said(desk: Desk) -> None:
+    await desk.reconcile(KEY)
+    report(desk, "c1")
+    desk.clusters["c2"] = cluster("c2", {"env": "prod"}, connected=False)
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, READY) == ("Unknown", "SecretClustersAway")
+
+
+async def test_explain_says_why_a_cluster_is_out(desk: Desk) -> None:
+    assert desk.capability.explain is not None
+    explained = desk.capability.explain(desk.documents[KEY], desk.view(), "c3")
+    assert explained["checks"] == [
+        {"clause": "selector", "rule": "env=prod", "holds": False, "message": "has env=dev"}
+    ]
