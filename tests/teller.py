@@ -20,7 +20,7 @@ from fleetbus.schemas.desired import Command, CommandList, DesiredSet, Head, Ret
 from fleetbus.schemas.events import EMITTED_HEADER, cloud_event, emitted_header, emitted_in
 from fleetbus.schemas.signing import public_key, seed_of, signer, unverified, verify
 from fleetbus.schemas.states import State
-from fleetbus.schemas.streams import ARTIFACTS, EVENTS, STATE
+from fleetbus.schemas.streams import EVENTS, STATE
 from fleetbus.schemas.subjects import ClusterId
 
 

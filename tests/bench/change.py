@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,9 +17,8 @@ from tests.bench.repository import Repository
 from tests.bench.stand import Stand, is_at
 from tests.bench.watching import CONFIG_MAP, Sight, watching, within
 
-NAME = "change"
-NAMESPACE = "bench-change"
 CHANGES = 200
+CHANGES_OF_ONE = 100
 
 _TIMEOUT_S = 30.0
 
@@ -40,43 +39,50 @@ class _Took:
 
 
 async def measure(stand: Stand) -> list[Figure]:
-    repository = Repository(stand.dir / NAME)
+    """On every cluster, which is what a fleet does; then on one, as a peer that has only one agent is measured."""
+    everywhere = await _measure(stand, "change", stand.clusters, stand.rounds(CHANGES))
+    alone = await _measure(stand, "change-one", stand.clusters[:1], stand.rounds(CHANGES_OF_ONE))
+    return [*_delivered(everywhere), *_delivered(alone), *_followed(everywhere)]
+
+
+async def _measure(stand: Stand, name: str, clusters: Sequence[str], changes: int) -> list[_Took]:
+    repository = Repository(stand.dir / name)
     await repository.create()
+    namespace = f"bench-{name}"
     async with AsyncExitStack() as stack:
-        sights = []
-        for cluster in stand.clusters:
-            await stand.namespace(cluster, NAMESPACE)
-            sights.append(
-                await stack.enter_async_context(watching(stand.kubes[cluster], CONFIG_MAP, NAMESPACE))
-            )
+        sights = {}
+        for cluster in clusters:
+            await stand.namespace(cluster, namespace)
+            sight = watching(stand.kubes[cluster], CONFIG_MAP, namespace)
+            sights[cluster] = await stack.enter_async_context(sight)
         commit = await repository.commit(_files(0), "the first value")
-        documents = [source(NAME, repository.folder), bundle(NAME, stand.clusters, NAMESPACE)]
+        documents = [source(name, repository.folder), bundle(name, clusters, namespace)]
         await stand.operator.apply(documents, reason="bench")
-        await stand.row("Bundle", NAME, lambda document: is_at(document, commit))
+        await stand.row("Bundle", name, lambda document: is_at(document, commit))
         took = []
-        for number in range(1, stand.rounds(CHANGES) + 1):
-            took.append(await _change(stand, repository, sights, number))
+        for number in range(1, changes + 1):
+            took.append(await _change(stand, repository, name, sights, number))
             if number % 50 == 0:
-                stand.say(f"{number} changes")
-    await stand.gone("Bundle", NAME)
-    await stand.gone("Source", NAME)
-    return _figures(took, len(stand.clusters))
+                stand.say(f"{number} changes on {len(clusters)} clusters")
+    await stand.gone("Bundle", name)
+    await stand.gone("Source", name)
+    return took
 
 
 async def _change(
-    stand: Stand, repository: Repository, sights: Sequence[Sight[KubeEvent]], number: int
+    stand: Stand, repository: Repository, name: str, sights: Mapping[str, Sight[KubeEvent]], number: int
 ) -> _Took:
     commit = await repository.commit(_files(number), f"value {number}")
     wanted = f"value {number}"
-    seeing = [sight.expect(lambda event: _value(event) == wanted) for sight in sights]
-    reporting = asyncio.create_task(stand.row("Bundle", NAME, lambda document: is_at(document, commit)))
+    seeing = [sight.expect(lambda event: _value(event) == wanted) for sight in sights.values()]
+    reporting = asyncio.create_task(stand.row("Bundle", name, lambda document: is_at(document, commit)))
     try:
         clock = SystemClock()
         pushed_at = clock.now()
-        await stand.operator.sync("Source", NAME)
+        await stand.operator.sync("Source", name)
         synced_at = clock.now()
         seen = [await within(one, _TIMEOUT_S, f"{wanted} in every cluster") for one in seeing]
-        heads = [(await stand.head(cluster)).stored_at for cluster in stand.clusters]
+        heads = [(await stand.head(cluster)).stored_at for cluster in sights]
         reported_at = await reporting
     finally:
         reporting.cancel()
@@ -104,18 +110,34 @@ def _ms(start: datetime, end: datetime) -> float:
     return (end - start).total_seconds() * 1000
 
 
-def _figures(took: Sequence[_Took], clusters: int) -> list[Figure]:
-    delivered = [one for each in took for one in each.delivered]
-    applied, reported = [one.applied for one in took], [one.reported for one in took]
-    synced, published = [one.synced for one in took], [one.published for one in took]
+def _delivered(took: Sequence[_Took]) -> list[Figure]:
+    samples = [one for each in took for one in each.delivered]
+    where = _where(took)
     ocm = "Open Cluster Management's work agent"
     return [
-        figure("published → object changed, p50", percentile(delivered, 50), "ms", ocm, 20, aim="< 12"),
-        figure("published → object changed, p99", percentile(delivered, 99), "ms", ocm, 66, aim="< 40"),
-        figure(f"git push → {clusters} clusters, p50", percentile(applied, 50), "ms", aim="< 500"),
-        figure(f"git push → {clusters} clusters, p99", percentile(applied, 99), "ms", aim="< 500"),
-        figure("git push → published, p50", percentile(published, 50), "ms"),
-        figure("git push → sync has answered, p50", percentile(synced, 50), "ms"),
+        figure(
+            f"published → object changed, {where}, p50", percentile(samples, 50), "ms", ocm, 20, aim="< 12"
+        ),
+        figure(
+            f"published → object changed, {where}, p99", percentile(samples, 99), "ms", ocm, 66, aim="< 40"
+        ),
+    ]
+
+
+def _followed(took: Sequence[_Took]) -> list[Figure]:
+    """What a push goes through, stage by stage."""
+    applied, reported = [one.applied for one in took], [one.reported for one in took]
+    where = _where(took)
+    return [
+        figure(f"git push → applied, {where}, p50", percentile(applied, 50), "ms", aim="< 500"),
+        figure(f"git push → applied, {where}, p99", percentile(applied, 99), "ms", aim="< 500"),
+        figure("git push → published, p50", percentile([one.published for one in took], 50), "ms"),
+        figure("git push → sync has answered, p50", percentile([one.synced for one in took], 50), "ms"),
         figure("git push → status says Ready, p50", percentile(reported, 50), "ms"),
         figure("git push → status says Ready, p99", percentile(reported, 99), "ms"),
     ]
+
+
+def _where(took: Sequence[_Took]) -> str:
+    count = len(took[0].delivered)
+    return "1 cluster" if count == 1 else f"{count} clusters"

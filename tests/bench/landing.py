@@ -23,7 +23,7 @@ NAMESPACE = "bench-fleetbus"
 
 _TIMEOUT_S = 120.0
 _APPLIES = re.compile(
-    rb'^apiserver_request_total\{[^}]*resource="configmaps"[^}]*verb="APPLY"[^}]*\} (\S+)$', re.MULTILINE
+    rb'^apiserver_request_total\{[^}]*resource="configmaps"[^}]*verb="PATCH"[^}]*\} (\S+)$', re.MULTILINE
 )
 
 
@@ -99,7 +99,7 @@ async def _head(stand: Stand, cluster: str) -> StoredHead | None:
 
 
 async def applies(stand: Stand, cluster: str) -> float:
-    """How many server-side applies of ConfigMaps the apiserver has seen so far."""
+    """How many patches (and so applies) of ConfigMaps the apiserver has seen so far."""
     metrics = await stand.fleet.clusters[cluster].admin.request("GET", "/metrics")
     return sum(float(value) for value in _APPLIES.findall(metrics))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from fleetbus.agent.catalogue import CAPABILITIES as AGENT
-from fleetbus.controller.catalogue import CAPABILITIES as CONTROLLER
-
 import fleetbus.agent.capabilities
 import fleetbus.controller.capabilities
 import fleetbus.schemas.capabilities
+from fleetbus.agent.catalogue import CAPABILITIES as AGENT
+from fleetbus.controller.catalogue import CAPABILITIES as CONTROLLER
 from fleetbus.schemas.catalogue import CAPABILITIES as SCHEMAS
 
 

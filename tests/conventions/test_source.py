@@ -12,7 +12,18 @@ ROOT = Path(__file__).parents[2]
 MEMBERS = ("schemas", "runtime", "agent", "controller", "cli", "deploy/local")
 SOURCES = sorted(path for member in MEMBERS for path in (ROOT / member).rglob("*.py"))
 TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
-FORBIDDEN_WORDS = {"manager", "handler", "helper", "helpers", "util", "utils", "common", "misc", "base", "processor"}
+FORBIDDEN_WORDS = {
+    "manager",
+    "handler",
+    "helper",
+    "helpers",
+    "util",
+    "utils",
+    "common",
+    "misc",
+    "base",
+    "processor",
+}
 
 
 def _place(path: Path, line: int = 0) -> str:
@@ -59,7 +70,10 @@ def _lines(pattern: str, but: tuple[str, ...]) -> list[str]:
 @pytest.mark.parametrize(
     ("pattern", "but"),
     [
-        (r"\b(time\.time|time\.monotonic|datetime\.now|datetime\.utcnow|random\.\w+\(|uuid4)\b", ("clock.py",)),
+        (
+            r"\b(time\.time|time\.monotonic|datetime\.now|datetime\.utcnow|random\.\w+\(|uuid4)\b",
+            ("clock.py",),
+        ),
         (r"fleet\.v1\.(?!api\.<)|\$JS\.(API|ACK)", ("subjects.py", "streams.py")),
         (r"\b(TODO|FIXME|XXX|NotImplementedError)\b", ()),
     ],
@@ -70,7 +84,9 @@ def test_what_has_one_place_stands_nowhere_else(pattern: str, but: tuple[str, ..
         _place(path, number)
         for path, tree in TREES.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
         for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }
     assert [place for place in _lines(pattern, but) if place not in docstrings] == []

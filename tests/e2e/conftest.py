@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetbus.client import Fleet
 from fleetbus.local.demo.repository import Repository
 from fleetbus.local.demo.witness import Witness
 from fleetbus.local.fleet import LocalFleet
@@ -31,9 +32,16 @@ async def witness(fleet: LocalFleet) -> AsyncIterator[Witness]:
         yield listening
 
 
+@pytest.fixture(scope="session")
+async def client(fleet: LocalFleet) -> AsyncIterator[Fleet]:
+    """One connection of the operator's for all looks."""
+    async with fleet.connect() as connected:
+        yield connected
+
+
 @pytest.fixture
-def operator(fleet: LocalFleet, witness: Witness, tmp_path: Path) -> Operator:
-    return Operator(fleet, witness, tmp_path)
+def operator(fleet: LocalFleet, client: Fleet, witness: Witness, tmp_path: Path) -> Operator:
+    return Operator(fleet, client, witness, tmp_path)
 
 
 @pytest.fixture

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from fleetbus.client import Fleet
 from fleetbus.local.demo.repository import Repository
 from fleetbus.local.demo.witness import Witness
 from fleetbus.local.fleet import LocalFleet
 from fleetbus.local.shells import shell_environment
 from fleetbus.runtime.clock import SystemClock
-from fleetbus.schemas.errors import KubeUnavailable, NotFound
+from fleetbus.schemas.catalogue import kind_named
+from fleetbus.schemas.errors import KubeUnavailable, NotFound, Transient
 
 CLOCK = SystemClock()
 _COMMAND_S = 120.0
@@ -41,6 +43,7 @@ class Operator:
     """Types commands into a shell whose variables are those of `fleetbus local env`."""
 
     fleet: LocalFleet
+    client: Fleet
     witness: Witness
     folder: Path
 
@@ -79,13 +82,14 @@ class Operator:
         text = "\n---\n".join(json.dumps(document) for document in documents)
         return await self.run("apply", "-f", "-", *(["--wait"] if wait else []), stdin=text, code=code)
 
-    async def document(self, reference: str) -> dict[str, Any]:
-        found = (await self.run("get", reference, "-o", "json")).json
-        assert isinstance(found, dict)
-        return found
-
     async def condition(self, reference: str, type_: str = "Ready") -> dict[str, Any]:
-        conditions = (await self.document(reference)).get("status", {}).get("conditions", [])
+        """By the client, not by the command: it is asked often."""
+        word, _, name = reference.partition("/")
+        try:
+            rows = (await self.client.list(kind_named(word) or word, names=(name,))).rows
+        except Transient as error:
+            return {"status": "Unknown", "reason": "", "message": error.message}
+        conditions = (rows[0].document.get("status") or {}).get("conditions", []) if rows else []
         return next((one for one in conditions if one["type"] == type_), {"status": "Unknown", "reason": ""})
 
     async def until_condition(
@@ -99,7 +103,7 @@ class Operator:
             found = await self.condition(reference, type_)
             return status in ("", found["status"]) and reason in ("", found["reason"])
 
-        await until(so, lambda: f"{reference} {type_} is {found}", timeout_s, every_s=0.2)
+        await until(so, lambda: f"{reference} {type_} is {found}", timeout_s)
         return found
 
     async def read(self, cluster: str, path: str) -> dict[str, Any] | None:
@@ -147,8 +151,11 @@ class Operator:
         return said.out.strip().removeprefix("command/")
 
     async def phase(self, identifier: str) -> str:
-        rows = (await self.run("command", "list", "-o", "json")).json
-        return next((str(row["phase"]) for row in rows if row["id"] == identifier), "not listed")
+        try:
+            rows = await self.client.list_commands()
+        except Transient as error:
+            return error.message
+        return next((row.phase for row in rows if row.id == identifier), "not listed")
 
     async def until_phase(self, identifier: str, *phases: str, timeout_s: float = 60) -> str:
         found = ""
@@ -158,7 +165,7 @@ class Operator:
             found = await self.phase(identifier)
             return found in phases
 
-        await until(so, lambda: f"command {identifier} is {found}", timeout_s, every_s=0.2)
+        await until(so, lambda: f"command {identifier} is {found}", timeout_s)
         return found
 
     async def effects(self, cluster: str, identifier: str) -> int:

@@ -80,7 +80,9 @@ async def test_a_file_that_is_no_object_keeps_the_last_good_state(
     repository.write("one.json", config_map(name, "one", "never"))
     await repository.commit("bad")
 
-    await operator.run("sync", f"source/{name}")
+    said = await operator.run("sync", f"source/{name}", code=1)
+
+    assert "bad.yaml" in said.out
 
     found = await operator.until_condition(f"bundle/{name}", "Ready", status="False")
     assert found["reason"] == "RenderFailed"
@@ -108,6 +110,8 @@ async def test_the_second_bundle_of_an_object_is_refused(operator: Operator, rep
     # The rest of the refused bundle is there.
     await operator.until_value({"dev-eu": "second"}, name, "two")
     await operator.until_event("bundle.apply-failed", "bundle/owned-second", "dev-eu")
+    await operator.run("delete", "bundle/owned-second", "--yes", "--wait")
+    assert await operator.value("dev-eu", name, "one") == "first"
 
 
 async def test_an_object_that_admission_refuses_stops_no_other(

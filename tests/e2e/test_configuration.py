@@ -105,7 +105,7 @@ async def test_an_emptied_source_is_held_until_its_count_is_typed(
     repository.remove("app")
     repository.write("README", "nothing")
     await repository.commit("nothing is left")
-    await operator.run("sync", f"source/{name}")
+    await operator.run("sync", f"source/{name}", code=1)
 
     held = await operator.until_condition(f"bundle/{name}", "Ready", status="False")
     assert held["reason"] == "PruneHeld", held
@@ -139,7 +139,15 @@ async def test_a_bundle_s_objects_come_in_their_order(operator: Operator, reposi
         },
     }
     thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "a", "namespace": name}}
+    rule = {"apiGroups": [group], "resources": ["things"], "verbs": ["*"]}
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "things", "labels": {"fleetbus.dev/aggregate-to-agent": "true"}},
+        "rules": [rule],
+    }
     repository.write("a.json", json.dumps(thing))
+    repository.write("d.json", json.dumps(role))
     repository.write("b.json", json.dumps(crd))
     repository.write("c.json", namespace(name))
     await repository.commit("everything at once")

@@ -84,17 +84,30 @@ def _answers() -> Answers:
         explained=api.Explained(
             name="ingress",
             generation=7,
-            clusters=3,
+            total=3,
             placed=("dev-eu", "prod-us"),
+            steps=(
+                api.ExplainStep(
+                    clause="selector",
+                    rule="env in (dev, prod)",
+                    count=1,
+                    clusters=("staging-eu",),
+                    message="1 has env=staging",
+                ),
+                api.ExplainStep(clause="exclude", rule="name in edge-*", count=0),
+            ),
             excluded=(
                 Exclusion(
                     cluster="staging-eu", clause="selector env in (dev, prod)", message="has env=staging"
                 ),
             ),
-            clauses=(
-                api.Clause(clause="selector env in (dev, prod)", holds=False, message="has env=staging"),
-                api.Clause(clause="exclude name in edge-*", holds=True),
+            checks=(
+                api.ExplainCheck(
+                    clause="selector", rule="env in (dev, prod)", holds=False, message="has env=staging"
+                ),
+                api.ExplainCheck(clause="exclude", rule="name in edge-*", holds=True),
             ),
+            remedy="give cluster/staging-eu labels for which `env in (dev, prod)` holds",
         ),
         events=[
             event(

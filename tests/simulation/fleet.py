@@ -32,7 +32,6 @@ from tests.simulation.invariants import Invariants, WatchedCluster, WatchedServe
 from tests.simulation.kube import KubeFaults
 from tests.simulation.loop import VirtualClock, VirtualLoop
 from tests.simulation.mortal import (
-    Dangers,
     MortalBus,
     MortalKube,
     MortalVault,
@@ -99,9 +98,7 @@ class SimulatedFleet:
             {f"fleetbus-{SHARED}": f"shared/{SHARED}"},
         )
         self.controllers = [self._slot(f"controller-{number}", self._control) for number in (1, 2)]
-        self.operator = OperatorBus(
-            self.bus, "ana", operator_permissions("ana"), "OPERATORS", self._operator
-        )
+        self.operator = OperatorBus(self.bus, "ana", operator_permissions("ana"), "OPERATORS", self._operator)
         self.bus.buses.append(self.operator)
         loop.after_step = self._after_step
 
@@ -168,7 +165,12 @@ class SimulatedFleet:
 
     def _connect(self, process: Process, **more: object) -> MortalBus:
         bus = MortalBus(
-            self.bus, process, self.dangers, self.chance, unfenced=self._unfenced, **more  # type: ignore[arg-type]
+            self.bus,
+            process,
+            self.dangers,
+            self.chance,
+            unfenced=self._unfenced,
+            **more,  # type: ignore[arg-type]
         )
         process.ports.append(bus)
         return bus
@@ -244,7 +246,12 @@ class SimulatedFleet:
         )
         kube = MortalKube(member.server, process, self.dangers, self.kube_faults, self.chance)
         vault = MortalVault(
-            self.vault, name, process, clock, unavailable=self.vault_unavailable, seed=self.chance.getrandbits(32)
+            self.vault,
+            name,
+            process,
+            clock,
+            unavailable=self.vault_unavailable,
+            seed=self.chance.getrandbits(32),
         )
         process.ports += [kube, vault]
         mortal = replace(commands.CAPABILITY, start=partial(commands.start, die=process.die))

@@ -46,7 +46,9 @@ class Repository:
         self, git: Git, work_dir: Path, credentials_dir: Path | None, known: SourceDetails
     ) -> SourceDetails:
         await self._answer()
-        return SourceDetails(ref="main", commit=self.newest, author="ana", subject=f"commit {self.newest[:8]}")
+        return SourceDetails(
+            ref="main", commit=self.newest, author="ana", subject=f"commit {self.newest[:8]}"
+        )
 
     async def render(self, wanted: Input, work_dir: Path) -> Rendered:
         await self._answer()

@@ -135,7 +135,9 @@ class Invariants:
         if state is not None and state.aspect == "session":
             self._session_of[cluster.name] = who
         elif self._session_of.get(cluster.name) is not who:
-            self.say(f"{message.subject} was written under the session of {self._session_of.get(cluster.name)}")
+            self.say(
+                f"{message.subject} was written under the session of {self._session_of.get(cluster.name)}"
+            )
 
     # in clusters
 
@@ -170,14 +172,18 @@ class Invariants:
         lease = world.objects(LEASE).get((NAMESPACE, NAME))
         holder = (lease.object.get("spec") or {}).get("holderIdentity") if lease else None
         if holder != who.holder:
-            self.say(f"{cluster}: {change.kind[1]} {change.key} was {change.type} under the Lease of {holder}")
+            self.say(
+                f"{cluster}: {change.kind[1]} {change.key} was {change.type} under the Lease of {holder}"
+            )
         if change.type == "DELETED":
             if not _goes_with_another(world, change) and not _is_recorded(world, change):
                 self.say(f"{cluster}: {change.kind[1]} {change.key} was deleted and is in no record")
         elif PART_OF in (change.object["metadata"].get("labels") or {}):
             told = self._told[cluster].get((change.kind, change.key), [])
             if not any(contains(change.object, one) for one in told):
-                self.say(f"{cluster}: {change.kind[1]} {change.key} has content that no signed artifact gave it")
+                self.say(
+                    f"{cluster}: {change.kind[1]} {change.key} has content that no signed artifact gave it"
+                )
 
 
 class WatchedServer(SimulatedServer):

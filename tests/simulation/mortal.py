@@ -149,7 +149,12 @@ class MortalKube(SimulatedKube):
     """One process's client of its cluster."""
 
     def __init__(
-        self, cluster: SimulatedCluster, process: Process, dangers: Dangers, faults: KubeFaults, chance: Random
+        self,
+        cluster: SimulatedCluster,
+        process: Process,
+        dangers: Dangers,
+        faults: KubeFaults,
+        chance: Random,
     ) -> None:
         super().__init__(cluster, faults=faults, seed=chance.getrandbits(32))
         self._process = process
@@ -240,4 +245,3 @@ class ProcessGroups:
         await self._groups.ask(group)
         self._process.expect_alive()
         self._groups.put(group, entities)
-

@@ -171,7 +171,9 @@ class Story:
         self._write(self._chance.choice(sorted(self.wishes.values)))
 
     async def _bind(self) -> None:
-        name, target = self._chance.choice((("own", "own"), ("shared", "db"), ("theirs", wanted.FOREIGN_SECRET)))
+        name, target = self._chance.choice(
+            (("own", "own"), ("shared", "db"), ("theirs", wanted.FOREIGN_SECRET))
+        )
         binding = Binding(name, target, self._environments(), shared=name == "shared")
         known = self.wishes.bindings.get(name)
         binding.revoked = known.revoked if known else False

@@ -189,12 +189,19 @@ class Wishes:
         for name in CLUSTERS:
             hurt = any(self._clashes(one) and name in self.placed(one) for one in self.bundles.values())
             bad = hurt and name == CLASH_CLUSTER
-            expected[("Cluster", name)] = (("False", "BundleNotReady") if bad else READY,)
+            # A bundle that could never be rendered has come nowhere yet.
+            waits = any(
+                one.folder not in self.tree and name in self.placed(one) for one in self.bundles.values()
+            )
+            may_wait = (("Unknown", "BundlesProgressing"),) if waits else ()
+            expected[("Cluster", name)] = (("False", "BundleNotReady") if bad else READY, *may_wait)
         return expected
 
     def _clashes(self, one: Bundle) -> bool:
         objects = self.tree.get(one.folder, ())
-        return CLASH_CLUSTER in self.placed(one) and any(self.is_theirs(CLASH_CLUSTER, each) for each in objects)
+        return CLASH_CLUSTER in self.placed(one) and any(
+            self.is_theirs(CLASH_CLUSTER, each) for each in objects
+        )
 
     def _bundle(self, one: Bundle) -> tuple[tuple[str, str], ...]:
         if self._clashes(one):

@@ -9,12 +9,12 @@ from random import Random
 from typing import cast
 
 import pytest
-from tests.bus_server import FleetServer, fleet_server
-from tests.simulation.bus import SimulatedServer
-from tests.suites.bus_pairs import C1, CLOCK, Buses
 
 from fleetbus.local.processes import Processes
 from fleetbus.schemas import streams
+from tests.bus_server import FleetServer, fleet_server
+from tests.simulation.bus import SimulatedServer
+from tests.suites.bus_pairs import C1, CLOCK, Buses
 
 
 @pytest.fixture(scope="session")

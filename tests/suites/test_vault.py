@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tests.simulation.vault import SimulatedVault, SimulatedVaultServer
-from tests.vault_cluster import join
 
 from fleetbus.local.vault import OpenBao
 from fleetbus.runtime.clock import SystemClock
@@ -19,6 +17,8 @@ from fleetbus.runtime.vault import VaultClient
 from fleetbus.runtime.vault_admin import VaultAdmin
 from fleetbus.schemas.errors import NotFound, VaultForbidden, VaultUnavailable
 from fleetbus.schemas.subjects import ClusterId
+from tests.simulation.vault import SimulatedVault, SimulatedVaultServer
+from tests.vault_cluster import join
 
 CLOCK = SystemClock()
 

@@ -128,8 +128,8 @@ def _seed(text: str) -> str:
 
 def _servers(text: str) -> tuple[str, ...]:
     servers = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not servers or not all(server.startswith("tls://") for server in servers):
-        raise ValueError("not a list of tls:// addresses")
+    if not servers or not all(server.startswith(("tls://", "nats://")) for server in servers):
+        raise ValueError("not a list of tls:// or nats:// addresses")
     return servers
 
 

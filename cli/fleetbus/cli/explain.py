@@ -72,21 +72,23 @@ def _funnel(output: Output, found: Explained) -> None:
     kind, name = found.kind.lower(), found.name
     output.line(
         Cell(f"Placement of {kind} {name}", "name"),
-        f", generation {found.generation}: {len(found.placed)} of {counted(found.clusters, 'cluster')}",
+        f", generation {found.generation}: {len(found.placed)} of {counted(found.total, 'cluster')}",
     )
     output.line("")
-    out: dict[str, list[tuple[str, str]]] = {}
-    for one in found.excluded:
-        out.setdefault(one.clause, []).append((one.cluster, one.message))
-    digits = max(3, len(str(found.clusters)))
-    rows = [[Cell(f"  {str(found.clusters).rjust(digits)}"), Cell("clusters in the fleet"), Cell("")]]
+    digits = max(3, len(str(found.total)))
+    rows = [[Cell(f"  {str(found.total).rjust(digits)}"), Cell("clusters in the fleet"), Cell("")]]
     rows += [
         [
-            Cell(f" -{str(len(clusters)).rjust(digits)}"),
-            Cell(clause),
-            Cell(_who(output, clusters)),
+            Cell(f" -{str(step.count).rjust(digits)}"),
+            Cell(f"{step.clause}  {step.rule}".rstrip()),
+            Cell(
+                f"{_names(output, step.clusters)}: {step.message}"
+                if step.message
+                else _names(output, step.clusters)
+            ),
         ]
-        for clause, clusters in out.items()
+        for step in found.steps
+        if step.count
     ]
     rows.append(
         [
@@ -96,31 +98,32 @@ def _funnel(output: Output, found: Explained) -> None:
         ]
     )
     output.table(["", "", ""], rows, indent="  ", wrapped=True)
+    if found.held:
+        output.line("")
+        output.line(
+            Cell("Held", "warn"), f": {_names(output, found.held)} would be lost and are kept until released."
+        )
 
 
-def _who(output: Output, clusters: list[tuple[str, str]]) -> str:
-    messages = {message for _, message in clusters if message}
-    names = _names(output, [name for name, _ in clusters])
-    return f"{names}: {messages.pop()}" if len(messages) == 1 else names
-
-
-def _names(output: Output, names: tuple[str, ...] | list[str]) -> str:
+def _names(output: Output, names: tuple[str, ...]) -> str:
     if output.plain or len(names) <= _SHOWN_NAMES:
         return " ".join(names)
     return f"{' '.join(names[:_SHOWN_NAMES])} and {len(names) - _SHOWN_NAMES} more"
 
 
 def _one_cluster(output: Output, found: Explained, cluster: str) -> None:
-    placed = cluster in found.placed
-    output.line(f"{cluster} is {'' if placed else 'not '}placed.")
+    output.line(
+        f"{cluster} is {'' if found.is_placed else 'not '}placed{': ' + found.message if found.message else ''}."
+    )
     rows = [
-        [Cell("  "), output.mark("good" if one.holds else "bad"), Cell(one.clause), Cell(one.message)]
-        for one in found.clauses
-    ]
-    if not rows:
-        rows = [
-            [Cell("  "), output.mark("bad"), Cell(one.clause), Cell(one.message)]
-            for one in found.excluded
-            if one.cluster == cluster
+        [
+            Cell(f"  {(mark := output.mark('good' if check.holds else 'bad')).text}", mark.token),
+            Cell(check.clause),
+            Cell(check.rule),
+            Cell(check.message),
         ]
-    output.table([""] * 4, [[Cell(f"  {row[1].text}", row[1].token), *row[2:]] for row in rows], wrapped=True)
+        for check in found.checks
+    ]
+    output.table([""] * 4, rows, wrapped=True)
+    if found.remedy and not found.is_placed:
+        output.line(f"To place it: {found.remedy}")

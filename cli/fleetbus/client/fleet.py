@@ -20,6 +20,8 @@ from fleetbus.schemas.models import Received, Written
 R = TypeVar("R", bound=Received)
 
 TIMEOUT_S = 10.0
+LONG_TIMEOUT_S = 30.0
+"""For what the controller works at before it answers, up to 20 s."""
 WATCH_WAIT_S = 20.0
 _WATCH_GRACE_S = 5.0
 _RETRY_S = (0.1, 5.0)
@@ -104,7 +106,9 @@ class Fleet:
         return await self._ask("release", asked, api.Accepted)
 
     async def sync(self, kind: str, name: str) -> api.Accepted:
-        return await self._ask("sync", api.SyncRequest(kind=kind, name=name), api.Accepted)
+        """Look at a source again now; answered once that is done and its bundles are rendered."""
+        asked = api.SyncRequest(kind=kind, name=name)
+        return await self._ask("sync", asked, api.Accepted, timeout_s=LONG_TIMEOUT_S)
 
     async def revoke(self, name: str, *, reason: str = "") -> api.Accepted:
         """Revoke a SecretBinding: in Vault, then in its clusters."""
@@ -112,7 +116,8 @@ class Fleet:
 
     async def remove(self, name: str, *, reason: str = "") -> api.Accepted:
         """Take a cluster out of the fleet. Its workloads stay."""
-        return await self._ask("remove", api.RemoveRequest(name=name, reason=reason), api.Accepted)
+        asked = api.RemoveRequest(name=name, reason=reason)
+        return await self._ask("remove", asked, api.Accepted, timeout_s=LONG_TIMEOUT_S)
 
     async def run_command(self, order: CommandOrder) -> CommandRow:
         return await self._command(api.CommandRequest(action="run", order=order))

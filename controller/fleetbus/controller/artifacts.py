@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
 from fleetbus.controller.server_time import ServerTime
+from fleetbus.runtime.loop import leaf
 from fleetbus.runtime.ports import Bus, Put
 from fleetbus.schemas import artifacts as form
 from fleetbus.schemas import subjects
@@ -20,6 +22,7 @@ from fleetbus.schemas.streams import ARTIFACTS
 
 PUT_AGAIN_AFTER = timedelta(hours=12)
 SWEPT_AFTER = timedelta(days=1)
+AT_ONCE = 16
 _PAGE = 50
 
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
@@ -39,8 +42,22 @@ class Artifacts:
 
         Raises BusUnavailable; then some may be stored.
         """
+        left = list(artifacts)
+        if len(left) < 2:
+            await self._store(iter(left))
+            return
+        one_by_one = iter(left)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(min(AT_ONCE, len(left))):
+                    tasks.create_task(self._store(one_by_one))
+        except BaseExceptionGroup as raised:
+            raise leaf(raised) from raised
+
+    async def _store(self, artifacts: Iterator[Artifact]) -> None:
         for artifact in artifacts:
             if not await self._stands(artifact.name):
+                # The parts come before what names them.
                 for name, value in form.pack(artifact).items():
                     await self._put(name, value)
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fleetbus.controller import orders
 from fleetbus.controller.fence import Fence
-from fleetbus.controller.ports import ClusterView
+from fleetbus.controller.ports import Change, ClusterView
 from fleetbus.controller.publish import uid_of
 from fleetbus.controller.recent import parsed
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.views import Known
+from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
 from fleetbus.schemas.capabilities.commands import EVENT_ISSUED, CommandOrder
 from fleetbus.schemas.desired import Command, CommandList, next_serial
-from fleetbus.schemas.errors import NotFound, Refused, Transient
+from fleetbus.schemas.documents import Status
+from fleetbus.schemas.errors import NotFound, Refused, SequenceConflict, Transient
 from fleetbus.schemas.events import Happened
-from fleetbus.schemas.signing import Sign
-from fleetbus.schemas.streams import EVENTS
+from fleetbus.schemas.signing import Sign, unverified
+from fleetbus.schemas.streams import DESIRED, EVENTS
 
 REASON_ISSUED = "CommandIssued"
 _TIDY_EVERY_S = 600.0
@@ -53,6 +55,9 @@ class CommandLists:
         self._sign = sign
         self._time = time
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._doubtful: set[subjects.ClusterId] = set()
+        self._said: set[str] = set()
+        self._say: Worklist[str] = Worklist(clock, self._say_issued, at_once=2)
 
     async def change(self, cluster: str, change: Callable[[Commands], Commands]) -> None:
         """Publish what `change` makes of the cluster's list, unless it is the same.
@@ -67,7 +72,9 @@ class CommandLists:
                 raise Refused(f"cluster {cluster} is being removed")
             if not uid_of(view):
                 raise Refused(f"cluster {cluster} has never reported", remedy="start its agent first")
-            last = view.commands
+            if view.id in self._doubtful:
+                await self._read_again(view.id)
+            last = self._known.command_lists.get(view.id)
             before = last.commands if last else ()
             after = change(before)
             if after == before:
@@ -82,50 +89,71 @@ class CommandLists:
                 commands=after,
             )
             subject = subjects.command(view.id)
+            self._doubtful.add(view.id)
             await self._fence.put([(subject, self._sign(subject, new.to_bytes()))])
+            self._doubtful.discard(view.id)
             self._known.put_commands(view.id, new)
 
+    async def _read_again(self, cluster: subjects.ClusterId) -> None:
+        """What stands in a mailbox whose last write was not acknowledged: nothing that was told may be dropped."""
+        last = await self._bus.get_last(DESIRED.name, subjects.command(cluster))
+        known = self._known.command_lists.get(cluster)
+        told = CommandList.from_bytes(unverified(last.data)) if last else None
+        if told is not None and (known is None or told.serial > known.serial):
+            self._known.put_commands(cluster, told)
+        self._doubtful.discard(cluster)
+
     async def issue(self, view: ClusterView, order: CommandOrder, by: str) -> Command:
-        """Put an order at the end of a cluster's list, and say so in an event."""
+        """Put an order at the end of a cluster's list; that it was issued is said as soon as it stands there."""
         command = orders.ordered(order, self._clock.identifier(), self._time.now(), by)
         results = view.results
         await self.change(
             view.id.name, lambda before: orders.added(before, command, results, self._time.now())
         )
-        await self._say_issued(view, command)
         return command
 
-    async def _say_issued(self, view: ClusterView, command: Command) -> None:
-        happened = Happened(
-            type=EVENT_ISSUED,
-            subject=f"command/{command.id}",
-            reason=REASON_ISSUED,
-            message=f"{command.driver} to {view.id.name}, by {command.issued_by}",
-            details={"cluster": view.id.name, "driver": command.driver},
-        )
-        await self._statuses.add(view.document.key, view.document.uid, happened)
+    def changed(self, change: Change) -> None:
+        """A list that was published, by whoever held the term: what is new in it is to be said."""
+        if change.aspect == "published-commands":
+            self._say.add(change.name)
 
-    async def catch_up(self) -> None:
-        """Say of every command that was issued just before a controller died that it was issued, once."""
-        since = self._time.now() - _LOOK_BACK
-        open_ = [
-            (view, command)
-            for view in self._known.clusters()
-            for command in (view.commands.commands if view.commands else ())
-            if command.issued_at > since and not view.document.deleting
-        ]
-        if not open_:
+    async def run(self) -> None:
+        """Say in an event of every command that it was issued, each once, until cancelled."""
+        for view in self._known.clusters():
+            self._say.add(view.id.name)
+        await self._say.run()
+
+    async def _say_issued(self, cluster: str) -> None:
+        """Raises BusUnavailable and SequenceConflict; it is tried again then."""
+        view = self._known.cluster(cluster)
+        if view is None or view.commands is None or view.document.deleting:
             return
+        since = self._time.now() - _LOOK_BACK
+        listed = [command for command in view.commands.commands if command.issued_at > since]
+        unsaid = [command for command in listed if command.id not in self._said]
+        if not unsaid:
+            return
+        key, before = view.document.key, self._known.status(view.document.key)
+        # First what waits to be an event, then the events: what is in neither has not been said.
+        said = _subjects(before) | await self._issued_since(since - _LOOK_BACK)
+        happened = [one for command in unsaid if (one := _issued(view, command)).subject not in said]
+
+        def amend(status: Status | None) -> Status | None:
+            if status is not before:
+                raise SequenceConflict("the status was written meanwhile", where=f"{key[0]} {key[1]}")
+            known = status or Status(kind=key[0], name=key[1], uid=view.document.uid)
+            if not happened:
+                return None
+            return known.model_copy(update={"outbox": known.outbox.with_(self._clock.now(), *happened)})
+
+        await self._statuses.amend(key, amend)
+        self._said |= {command.id for command in unsaid}
+
+    async def _issued_since(self, since: datetime) -> set[str]:
+        """What the events tell of commands that were issued."""
         subject = subjects.event(subjects.MAIN, subjects.FLEET, EVENT_ISSUED)
-        events = await self._bus.get_many(EVENTS.name, subject, since=since - _LOOK_BACK, limit=10_000)
-        said = {event.subject for message in events if (event := parsed(message)) is not None}
-        for view, command in open_:
-            status = self._known.status(view.document.key)
-            pending = (
-                {one.subject for one in status.outbox.pending if one.type == EVENT_ISSUED} if status else ()
-            )
-            if f"command/{command.id}" not in said and f"command/{command.id}" not in pending:
-                await self._say_issued(view, command)
+        events = await self._bus.get_many(EVENTS.name, subject, since=since, limit=10_000)
+        return {event.subject for message in events if (event := parsed(message)) is not None}
 
     async def tidy(self) -> None:
         """Forget what ended long ago, for ever."""
@@ -142,3 +170,18 @@ class CommandLists:
             await self.change(name, lambda before: orders.remaining(before, results, self._time.now()))
         except (Transient, NotFound, Refused):
             return  # It is looked at again the next time.
+
+
+def _issued(view: ClusterView, command: Command) -> Happened:
+    return Happened(
+        type=EVENT_ISSUED,
+        subject=f"command/{command.id}",
+        reason=REASON_ISSUED,
+        message=f"{command.driver} to {view.id.name}, by {command.issued_by}",
+        details={"cluster": view.id.name, "driver": command.driver},
+    )
+
+
+def _subjects(status: Status | None) -> set[str]:
+    pending = status.outbox.pending if status else ()
+    return {one.subject for one in pending if one.type == EVENT_ISSUED}

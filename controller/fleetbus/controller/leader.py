@@ -110,7 +110,8 @@ class Leader:
         expected = 0
         if last is not None:
             lease = LeaseRecord.from_bytes(last.data)
-            if not lease.released and not self._gone(lease.holder):
+            ours = lease.claim == self._claim
+            if not (lease.released or ours or self._gone(lease.holder)):
                 return False
             expected = last.sequence
         self._claim = self._clock.identifier()

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +22,7 @@ from fleetbus.controller.leader import Leader, Term
 from fleetbus.controller.ports import Capability, Ports
 from fleetbus.controller.settings import Operators, Settings, load_settings, read_key, read_secret
 from fleetbus.controller.term_work import Door, Fleet, work
+from fleetbus.controller.vault_groups import VaultGroups
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.logs import configure
@@ -102,7 +103,7 @@ async def _serve(settings: Settings, path: Path) -> None:
     async with AsyncExitStack() as stack:
         groups = None
         if settings.vault_address:
-            groups = _Groups(await stack.enter_async_context(_vault(settings)))
+            groups = VaultGroups(await stack.enter_async_context(_vault(settings)))
         bus = await stack.enter_async_context(NatsBus(_bus_settings(settings), clock))
         ports = Ports(clock, groups, settings.work_dir, settings.credentials_dir)
         controller = asyncio.create_task(
@@ -136,19 +137,6 @@ def _bus_settings(settings: Settings) -> BusSettings:
         name="fleetbus-controller",
         ca_file=str(settings.bus_ca_file) if settings.bus_ca_file else "",
     )
-
-
-class _Groups:
-    """Vault with the controller's narrow token, as capabilities see it."""
-
-    def __init__(self, admin: VaultAdmin) -> None:
-        self._admin = admin
-
-    async def group_members(self, group: str) -> frozenset[str]:
-        return await self._admin.group_members(group)
-
-    async def set_group_members(self, group: str, entities: Iterable[str]) -> None:
-        await self._admin.set_group_members(group, sorted(entities))
 
 
 def _vault(settings: Settings) -> VaultAdmin:

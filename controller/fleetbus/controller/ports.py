@@ -136,6 +136,6 @@ class Capability:
     section: Callable[[ClusterView, View, datetime], Section | None] | None = None
     retired: Callable[[ClusterView, View, datetime], Sequence[Retired]] | None = None
     explain: Callable[[Stored, View, str], Mapping[str, Any]] | None = None
-    """Why each cluster is in or out (`api.ExplainResult` as JSON); with a cluster's name, why that one is."""
+    """Why each cluster is in or out (`api.Explained` as JSON); with a cluster's name, why that one is."""
     release: Callable[[Stored, Status | None, int], Mapping[str, int]] | None = None
     """What `released_prune` is to be once this count was typed; DocumentInvalid when it is not what is held."""

@@ -16,7 +16,8 @@ from fleetbus.controller.artifacts import Artifacts, digests_in
 from fleetbus.controller.fence import Fence
 from fleetbus.controller.ports import Capability, Change, ClusterView, View
 from fleetbus.controller.server_time import ServerTime
-from fleetbus.controller.views import Known, cluster_spec
+from fleetbus.controller.text import raised_at
+from fleetbus.controller.views import CLUSTER, Known, cluster_spec
 from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus
@@ -97,6 +98,7 @@ class Publisher:
         self._sign = sign
         self._time = time
         self._dirty: set[str] = set()
+        self._members_changed = True
         self._has_told = False
         self._passes: Worklist[str] = Worklist(clock, self._pass, at_once=1, spacing_s=self._spacing_s)
 
@@ -109,6 +111,8 @@ class Publisher:
             "refused",
         }:
             return
+        if change.what == "document" and change.kind == CLUSTER:
+            self._members_changed = True
         if change.what == "state":
             self._dirty.add(change.name)
         else:
@@ -124,7 +128,6 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish what differs, and then whatever changes, until cancelled."""
-        await self._purge_orphans()
         self.publish_all()
         await self._passes.run()
 
@@ -149,8 +152,14 @@ class Publisher:
         self._known.put_commands(cluster, None)
 
     async def _purge_orphans(self) -> None:
+        """Mailboxes of clusters that left, or moved to another realm; not those whose document is unreadable."""
+        if not self._members_changed:
+            return
+        self._members_changed = False
         present = {view.id for view in self._known.clusters()}
-        for cluster in {*self._known.heads, *self._known.command_lists} - present:
+        for cluster in sorted({*self._known.heads, *self._known.command_lists} - present, key=str):
+            if self._known.document((CLUSTER, cluster.name)) and not self._known.cluster(cluster.name):
+                continue
             _log.info("a removed cluster's mailboxes are taken away", cluster=str(cluster))
             await self.forget(cluster)
 
@@ -176,7 +185,13 @@ class Publisher:
             cluster = view.clusters.get(name)
             if cluster is None or cluster.document.deleting or not uid_of(cluster):
                 continue
-            wanted = wanted_set(cluster, view, self._capabilities, self._time)
+            try:
+                wanted = wanted_set(cluster, view, self._capabilities, self._time)
+            except (
+                Exception
+            ) as error:  # The edge of the capabilities: one cluster must not hold up the others.
+                _log.error("no set", cluster=name, error=type(error).__name__, raised_at=raised_at(error))
+                continue
             if not self._is_told(cluster, wanted.set.name):
                 heads.append((cluster.id, self._head(cluster, wanted.set.name)))
                 contents.update((one.name, one) for one in (*wanted.contents, wanted.set))

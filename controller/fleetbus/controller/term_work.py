@@ -97,9 +97,8 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         await follow.ready.wait()
         await recent.load(bus)
         await _drop_orphans(known, statuses)
-        await command_lists.catch_up()
         presence.restore()
-        known.listeners += [emitter.changed, reconciler.changed, publisher.changed]
+        known.listeners += [emitter.changed, reconciler.changed, publisher.changed, command_lists.changed]
         _log.info(
             "ready", term=term.number, documents=len(known.view().documents), clusters=len(known.clusters())
         )
@@ -109,6 +108,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
             reconciler.run,
             presence.run,
             publisher.reissue,
+            command_lists.run,
             command_lists.tidy,
         ):
             tasks.create_task(loop())
@@ -135,7 +135,7 @@ async def _remove_cluster(bus: Bus, publisher: Publisher, stored: Stored) -> Non
 async def _drop_orphans(known: Known, statuses: Statuses) -> None:
     """Statuses whose document went while a controller died in between."""
     view = known.view()
-    for key in view.statuses.keys() - view.documents.keys() - {FLEET_STATUS}:
+    for key in sorted(view.statuses.keys() - view.documents.keys() - {FLEET_STATUS}):
         _log.info("a status without a document is taken away", status=f"{key[0].lower()}/{key[1]}")
         await statuses.remove(key)
 

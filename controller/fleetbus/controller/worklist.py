@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from fleetbus.controller.text import raised_at
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas.errors import Transient
 
@@ -137,13 +138,20 @@ class Worklist(Generic[K]):
         try:
             again_s = await self._work(key)
         except Transient as error:
-            failures = self._failures.get(key, 0) + 1
-            self._failures[key] = failures
-            if failures in {1, 5} or failures % 20 == 0:
-                _log.warning("to be tried again", what=str(key), error=error.sentence(), failures=failures)
-            return self._clock.jitter(pause_s(failures))
+            return self._later(key, error.sentence(), "")
+        except Exception as error:  # The edge of the loop: one key's mistake must not stop the others.
+            return self._later(key, type(error).__name__, raised_at(error))
         self._failures.pop(key, None)
         return again_s
+
+    def _later(self, key: K, reason: str, place: str) -> float:
+        failures = self._failures.get(key, 0) + 1
+        self._failures[key] = failures
+        if place:
+            _log.error("failed, tried again later", what=str(key), error=reason, raised_at=place)
+        elif failures in {1, 5} or failures % 20 == 0:
+            _log.warning("to be tried again", what=str(key), reason=reason, failures=failures)
+        return self._clock.jitter(pause_s(failures))
 
     def _start_timer(self, key: K, seconds: float) -> None:
         self._stop_timer(key)

@@ -160,17 +160,20 @@ class ExplainCheck(Received):
     message: str = ""
 
 
-class ExplainResult(Received):
+class Explained(Received):
     """Placement of a document as a funnel; with `cluster`, every rule asked of that one."""
 
-    kind: str
+    kind: str = "Bundle"
     name: str
-    generation: int
-    total: int
+    generation: int = 0
+    total: int = 0
+    """How many clusters there are in the fleet."""
     steps: tuple[ExplainStep, ...] = ()
     placed: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     """Placed only because their loss is held."""
+    excluded: tuple[Exclusion, ...] = ()
+    """Every cluster that is out, and why."""
     message: str = ""
     cluster: str = ""
     checks: tuple[ExplainCheck, ...] = ()
@@ -227,27 +230,6 @@ class Described(Received):
     live: dict[str, Any] = Field(default_factory=dict)
     events: tuple[dict[str, Any], ...] = ()
     """Oldest first, at most ten."""
-
-
-class Clause(Received):
-    """One clause of a placement, as it holds for one cluster. `clause`: selector, facts, clusters, exclude."""
-
-    clause: str
-    holds: bool
-    message: str = ""
-
-
-class Explained(Received):
-    """Answer to `explain`: who is placed and why everyone else is not; `clauses` when a cluster was named."""
-
-    kind: str = "Bundle"
-    name: str
-    generation: int = 0
-    clusters: int = 0
-    """How many there are in the fleet."""
-    placed: tuple[str, ...] = ()
-    excluded: tuple[Exclusion, ...] = ()
-    clauses: tuple[Clause, ...] = ()
 
 
 class Accepted(Received):

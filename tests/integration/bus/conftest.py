@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.bus_server import FleetServer, fleet_server
 
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas.streams import STREAMS
+from tests.bus_server import FleetServer, fleet_server
 
 
 @pytest.fixture(scope="session")

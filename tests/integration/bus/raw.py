@@ -9,9 +9,8 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.bus_server import FleetServer
-
 from fleetbus.schemas.signing import key_of_seed
+from tests.bus_server import FleetServer
 
 
 class RawPublisher:

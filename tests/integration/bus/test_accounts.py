@@ -6,8 +6,6 @@ import asyncio
 
 import orjson
 import pytest
-from tests.bus_server import FleetServer
-from tests.integration.bus.raw import RawPublisher, raw_publisher
 
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.clock import SystemClock, wait_until
@@ -16,6 +14,8 @@ from fleetbus.runtime.ports import Put
 from fleetbus.schemas import streams, subjects
 from fleetbus.schemas.errors import NotPermitted
 from fleetbus.schemas.subjects import ClusterId
+from tests.bus_server import FleetServer
+from tests.integration.bus.raw import RawPublisher, raw_publisher
 
 C1, C2 = ClusterId("main", "c1"), ClusterId("main", "c2")
 DIGEST, MISSING = "a" * 64, "b" * 64

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import pytest
 from nacl.signing import SigningKey
-from tests.bus_server import FleetServer
 
 from fleetbus.runtime import nats_client
 from fleetbus.runtime.bus import NatsBus
@@ -22,6 +21,7 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, SettingsInvalid
 from fleetbus.schemas.signing import seed_of
 from fleetbus.schemas.subjects import ClusterId
+from tests.bus_server import FleetServer
 
 CLOCK = SystemClock()
 C1 = ClusterId("main", "c1")

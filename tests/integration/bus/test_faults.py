@@ -10,7 +10,6 @@ from functools import partial
 
 import orjson
 import pytest
-from tests.bus_server import FleetServer
 
 from fleetbus.runtime import nats_follow
 from fleetbus.runtime.bus import NatsBus
@@ -20,6 +19,7 @@ from fleetbus.runtime.ports import CaughtUp, Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, SequenceConflict
 from fleetbus.schemas.subjects import ClusterId
+from tests.bus_server import FleetServer
 
 CLOCK = SystemClock()
 C1 = ClusterId("main", "c1")

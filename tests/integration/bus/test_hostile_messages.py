@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
-from tests.bus_server import FleetServer
-from tests.integration.bus.raw import raw_publisher
 
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.clock import SystemClock, wait_until
@@ -18,6 +16,8 @@ from fleetbus.runtime.ports import CAUGHT_UP, CaughtUp, Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable
 from fleetbus.schemas.subjects import ClusterId
+from tests.bus_server import FleetServer
+from tests.integration.bus.raw import raw_publisher
 
 T = TypeVar("T")
 C1 = ClusterId("main", "c1")

@@ -35,14 +35,13 @@ async def test_a_clean_stop_hands_over_at_once(
 ) -> None:
     async with controlling(fleet, tmp_path, "two") as two, controlling(fleet, tmp_path, "one") as one:
         await operator.wait_answered()
-        stays, goes = (two, one) if two.terms else (one, two)
+        leads, waits = (two, one) if two.terms else (one, two)
         await operator.apply(cluster_document("c1", fleet.public_key("c1")))
-        goes, stays = stays, goes
-        goes.task.cancel()
+        leads.task.cancel()
         began_s = CLOCK.monotonic_s()
 
         async def taken_over() -> bool:
-            return bool(stays.terms)
+            return bool(waits.terms)
 
         assert await wait_until(taken_over, CLOCK, 5)
         assert CLOCK.monotonic_s() - began_s < 4

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.vault_cluster import VaultCluster, join, signed
 
 from fleetbus.local.vault import OpenBao
 from fleetbus.runtime.clock import SystemClock
@@ -19,6 +18,7 @@ from fleetbus.runtime.vault_link import VaultLink
 from fleetbus.schemas import vault_policies as policies
 from fleetbus.schemas.errors import NotFound, VaultForbidden
 from fleetbus.schemas.subjects import ClusterId
+from tests.vault_cluster import VaultCluster, join, signed
 
 CLOCK = SystemClock()
 Join = Callable[[], Awaitable[VaultCluster]]

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
-from tests.simulation.kube import SimulatedKube
-from tests.simulation.kube_cluster import SimulatedCluster
-from tests.suites.kube.world import CLOCK, World
 
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.ports import Kube
+from tests.simulation.kube import SimulatedKube
+from tests.simulation.kube_cluster import SimulatedCluster
+from tests.suites.kube.world import CLOCK, World
 
 
 @pytest.fixture(params=["simulated", "real"])

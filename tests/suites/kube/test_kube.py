@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
+from fleetbus.runtime.clock import wait_until
+from fleetbus.runtime.ports import Kube
+from fleetbus.schemas.errors import AlreadyExists, ApplyRefused, FleetbusError, KubeConflict, NotFound
 from tests.suites.kube.world import (
     CLOCK,
     CONFIG_MAP,
@@ -18,10 +22,6 @@ from tests.suites.kube.world import (
     put,
     served,
 )
-
-from fleetbus.runtime.clock import wait_until
-from fleetbus.runtime.ports import Kube
-from fleetbus.schemas.errors import AlreadyExists, ApplyRefused, FleetbusError, KubeConflict, NotFound
 
 
 async def test_an_apply_creates_then_changes_and_then_changes_nothing(kube: Kube, kube_world: World) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+
+from fleetbus.runtime.ports import Kube, Resource
 from tests.suites.kube.world import (
     CONFIG_MAP,
     CRD,
@@ -18,8 +20,6 @@ from tests.suites.kube.world import (
     served,
     until,
 )
-
-from fleetbus.runtime.ports import Kube, Resource
 
 
 async def test_a_watch_gives_what_is_there_then_every_change(kube: Kube, kube_world: World) -> None:

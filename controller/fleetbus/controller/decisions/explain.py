@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from fleetbus.controller.decisions.placement import Check, Member, Placed, Step, checks, place
-from fleetbus.schemas.api import ExplainCheck, ExplainResult, ExplainStep
+from fleetbus.schemas.api import ExplainCheck, Explained, ExplainStep
 from fleetbus.schemas.documents import Placement, Stored
 from fleetbus.schemas.errors import NotFound
 
@@ -20,11 +20,11 @@ def explain_placement(
     *,
     held: Collection[str] = (),
     cluster: str = "",
-) -> ExplainResult:
+) -> Explained:
     """Raises NotFound when `cluster` is given and not in the fleet."""
     fleet = sorted(members, key=lambda member: member.id.name)
     found = place(placement, fleet)
-    result = ExplainResult(
+    result = Explained(
         kind=document.kind,
         name=document.name,
         generation=document.generation,
@@ -32,6 +32,7 @@ def explain_placement(
         steps=tuple(_step(step) for step in found.funnel),
         placed=found.clusters,
         held=tuple(sorted(held)),
+        excluded=found.exclusions,
         message=_message(found, held),
     )
     if not cluster:

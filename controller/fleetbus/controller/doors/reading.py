@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from fleetbus.controller.decisions.placement import place
 from fleetbus.controller.decisions.selectors import matches, parse_selector
 from fleetbus.controller.desk import Desk, Request
 from fleetbus.controller.doors.overview import overview
@@ -15,7 +14,7 @@ from fleetbus.controller.doors.validation import known_kind
 from fleetbus.controller.views import CLUSTER
 from fleetbus.schemas import api
 from fleetbus.schemas.canonical import parse_json
-from fleetbus.schemas.documents import Placement, Status, Stored, as_document
+from fleetbus.schemas.documents import Status, Stored, as_document
 from fleetbus.schemas.errors import NotFound, Refused
 
 Result = Mapping[str, object]
@@ -75,23 +74,7 @@ async def explain(desk: Desk, request: Request) -> Result:
     stored = desk.documents.named((kind, asked.bundle))
     if asked.cluster and desk.known.cluster(asked.cluster) is None:
         raise NotFound(f"there is no cluster `{asked.cluster[:63]}`", remedy="see `fleetbus get clusters`")
-    view = desk.known.view()
-    told = dict(capability.explain(stored, view, asked.cluster))
-    placed = place(Placement.model_validate(stored.spec.get("placement", {})), view.clusters.values())
-    shown = api.Explained.from_json(
-        {
-            "kind": kind,
-            "name": stored.name,
-            "generation": stored.generation,
-            "clusters": placed.total,
-            "placed": told.get("placed", placed.clusters),
-            "excluded": [one.as_json() for one in placed.exclusions],
-            "clauses": [
-                {**one, "clause": f"{one['clause']} {one['rule']}".strip()} for one in told.get("checks", ())
-            ],
-        }
-    )
-    return {**told, **shown.as_json()}
+    return dict(capability.explain(stored, desk.known.view(), asked.cluster))
 
 
 def _listed(desk: Desk, asked: api.ListRequest, *, missing: bool = False) -> api.ListResult:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetbus.controller.decisions.memo import Memo
-from fleetbus.controller.ports import ClusterView, View
+from fleetbus.controller.ports import ClusterView, Key, View
 from fleetbus.schemas.capabilities import bundles, secrets
 from fleetbus.schemas.documents import Status
 
@@ -29,6 +29,7 @@ class _Told:
     placed: frozenset[str]
 
 
+_NOTHING = _Told("", "", frozenset())
 _told: Memo[_Told] = Memo(4096)
 
 
@@ -62,6 +63,22 @@ def placed_secrets(cluster: ClusterView, view: View) -> tuple[Item, ...]:
     return tuple(found)
 
 
+class Placements:
+    """What was placed where when it was looked at last: which clusters have to be looked at again."""
+
+    def __init__(self) -> None:
+        self._last: dict[Key, _Told] = {}
+
+    def moved(self, key: Key, view: View) -> frozenset[str]:
+        """Clusters that got or lost this document, or are to have something else of it."""
+        before, now = self._last.pop(key, _NOTHING), _told_by(key, view) or _NOTHING
+        if now is not _NOTHING:
+            self._last[key] = now
+        if (before.uid, before.artifact) == (now.uid, now.artifact):
+            return before.placed ^ now.placed
+        return before.placed | now.placed
+
+
 def _item(name: str, condition: Mapping[str, Any]) -> Item:
     status = condition.get("status")
     return Item(
@@ -74,12 +91,17 @@ def _item(name: str, condition: Mapping[str, Any]) -> Item:
 
 def _placed(cluster: ClusterView, view: View, kind: str) -> Iterator[tuple[_Told, str]]:
     for document in view.of_kind(kind):
-        status = view.statuses.get(document.key)
-        if status is None or status.uid != document.uid or document.deleting is not None:
-            continue
-        told = _told.of(lambda status=status: _read(status), status)  # type: ignore[misc]
-        if cluster.id.name in told.placed:
+        told = _told_by(document.key, view)
+        if told is not None and cluster.id.name in told.placed:
             yield told, document.name
+
+
+def _told_by(key: Key, view: View) -> _Told | None:
+    """What a document's status tells clusters; None when it tells none anything."""
+    document, status = view.documents.get(key), view.statuses.get(key)
+    if document is None or status is None or status.uid != document.uid or document.deleting is not None:
+        return None
+    return _told.of(lambda: _read(status), status)
 
 
 def _read(status: Status) -> _Told:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 
-from fleetbus.controller.capabilities.clusters.contents import Item, placed_bundles, placed_secrets
+from fleetbus.controller.capabilities.clusters.contents import (
+    Item,
+    Placements,
+    placed_bundles,
+    placed_secrets,
+)
 from fleetbus.controller.capabilities.clusters.transitions import transitions
 from fleetbus.controller.ports import Capability, Change, ClusterView, Key, Outcome, Ports, View
 from fleetbus.schemas.capabilities import clusters as words
@@ -21,7 +27,7 @@ def capability() -> Capability:
         kind="Cluster",
         reconcile=reconcile,
         transitions=transitions,
-        affected=affected,
+        affected=partial(affected, Placements()),
     )
 
 
@@ -134,7 +140,12 @@ def _found(facts: Facts) -> dict[str, str | int]:
     }
 
 
-def affected(change: Change, view: View) -> Iterable[Key]:
-    """Itself, whenever its document, its reports or its presence move."""
-    if change.kind == "Cluster" and change.what != "status":
-        yield ("Cluster", change.name)
+def affected(placements: Placements, change: Change, view: View) -> Iterable[Key]:
+    """Itself, whenever its document, its reports or its presence move; and all that a placed document moves on."""
+    if change.kind == "Cluster":
+        if change.what != "status":
+            yield ("Cluster", change.name)
+    elif change.kind in ("Bundle", "SecretBinding") and change.what in ("document", "status"):
+        for name in sorted(placements.moved((change.kind, change.name), view)):
+            if name in view.clusters:
+                yield ("Cluster", name)

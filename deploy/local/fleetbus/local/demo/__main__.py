@@ -27,6 +27,7 @@ from fleetbus.local.supervise import publish
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.logs import configure
 from fleetbus.schemas.errors import FleetbusError
+from fleetbus.schemas.subjects import ALL_EVENTS
 
 FAILED = 1
 INTERRUPTED = 130
@@ -137,7 +138,7 @@ def _print_next(output: Output, dir: Path, names: list[str]) -> None:
         "fleetbus events -f",
         "fleetbus describe bundle/shop",
         f"kubectl --context {names[-1]} --namespace shop get all",
-        "nats sub 'fleet.v1.event.>'",
+        f"nats sub '{ALL_EVENTS}'",
     ):
         output.line("  ", Cell(command, "command"))
     output.line("Ctrl-C ends everything.")

@@ -1,0 +1,87 @@
+"""Settings are checked at the edge; an error names the key and quotes no value."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from nacl.signing import SigningKey
+
+from fleetbus.agent.settings import parse_settings
+from fleetbus.schemas.errors import SettingsInvalid
+from fleetbus.schemas.signing import public_key, seed_of
+
+KEY = SigningKey(b"\x01" * 32)
+PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"
+GOOD = {
+    "seed": seed_of(KEY),
+    "fleet": "acme",
+    "realm": "main",
+    "cluster": "c1",
+    "uid": "5c3f",
+    "bus-servers": "tls://a:4222, tls://b:4222",
+    "bus-ca": PEM,
+    "controller-keys": public_key(KEY),
+    "epoch": "3",
+    "vault-address": "https://vault:8200/",
+    "vault-ca": PEM,
+    "vault-mount": "fleet_main_c1",
+    "vault-role": "agent",
+}
+
+
+def encoded(values: dict[str, str]) -> dict[str, str]:
+    return {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+
+
+def test_all_keys_are_read() -> None:
+    settings = parse_settings(encoded(GOOD))
+
+    assert settings.identity.fleet == "acme"
+    assert str(settings.identity.cluster) == "main/c1"
+    assert settings.bus_servers == ("tls://a:4222", "tls://b:4222")
+    assert settings.epoch == 3
+    assert settings.vault is not None
+    assert settings.vault.address == "https://vault:8200"
+    assert GOOD["seed"] not in repr(settings)
+
+
+def test_vault_and_epoch_may_be_missing() -> None:
+    few = {key: value for key, value in GOOD.items() if not key.startswith("vault") and key != "epoch"}
+    settings = parse_settings(encoded(few))
+
+    assert (settings.vault, settings.epoch) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "SUNOTASEED"),
+        ("seed", ""),
+        ("fleet", "Not A Label"),
+        ("cluster", "all"),
+        ("realm", "7"),
+        ("uid", "a b"),
+        ("bus-servers", "http://a"),
+        ("bus-servers", ","),
+        ("bus-ca", "none"),
+        ("controller-keys", "UABC"),
+        ("epoch", "-1"),
+        ("vault-address", "http://vault"),
+        ("vault-mount", "a b"),
+        ("vault-role", ""),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_key_and_never_quoted(key: str, value: str) -> None:
+    with pytest.raises(SettingsInvalid) as raised:
+        parse_settings(encoded({**GOOD, key: value}))
+
+    assert f"`{key}`" in raised.value.sentence()
+    assert "fleetbus cluster join" in raised.value.remedy
+    if len(value) > 3:
+        assert value not in raised.value.sentence()
+
+
+def test_what_is_not_base64_is_named() -> None:
+    with pytest.raises(SettingsInvalid, match="`seed`"):
+        parse_settings({**encoded(GOOD), "seed": "%%%"})
