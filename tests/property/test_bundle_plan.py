@@ -116,14 +116,14 @@ def test_a_plan_after_its_steps_is_empty(wanted: Wanted, seen: Seen) -> None:
         now = Seen(recorded, live.get, synced=set(KINDS), wanted_elsewhere=seen.wanted_elsewhere)
         made = plan(wanted, now)
         for applying in made.apply:
-            for one in applying:
-                key, digest = one.desired.key, one.desired.digest
+            for step in applying:
+                key, digest = step.desired.key, step.desired.digest
                 live[key] = Live("u", 1, f"h-{digest}", SET)
                 recorded[key] = Recorded(digest, f"h-{digest}", "v1")
         for key in pruned(made):
             del live[key]
-        for step in made.going:
-            live.pop(step.key, None)
+        for going in made.going:
+            live.pop(going.key, None)
         for key in made.forget:
             del recorded[key]
     final = plan(wanted, Seen(recorded, live.get, synced=set(KINDS), wanted_elsewhere=seen.wanted_elsewhere))

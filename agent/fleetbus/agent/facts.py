@@ -15,7 +15,6 @@ from fleetbus.agent.standing import Standing
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.loop import described
 from fleetbus.runtime.ports import Kube, Resource
-from fleetbus.schemas.capabilities.clusters import EVENT_MESSAGE_REFUSED, EVENT_SESSION
 from fleetbus.schemas.errors import ApplyRefused, FleetbusError, NotFound, SettingsInvalid
 from fleetbus.schemas.events import Happened
 from fleetbus.schemas.states import Capacity, Facts
@@ -104,40 +103,9 @@ def facts(observed: Observed, standing: Standing) -> Facts:
     )
 
 
-def facts_transitions(
-    cluster: str, aspect: str, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> Sequence[Happened]:
-    """A message was refused: told once for each sentence."""
-    sentence = str(new.get("refused") or "")
-    if not sentence or sentence == old.get("refused"):
-        return ()
-    return (
-        Happened(
-            type=EVENT_MESSAGE_REFUSED,
-            subject=f"cluster/{cluster}",
-            reason="MessageRefused",
-            message=sentence,
-            severity="Warning",
-        ),
-    )
-
-
-def session_transitions(
-    cluster: str, aspect: str, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> Sequence[Happened]:
-    """An agent has begun to speak for the cluster."""
-    if new.get("holder") == old.get("holder"):
-        return ()
-    started = f"agent {new.get('agentVersion', '')} started"
-    return (
-        Happened(
-            type=EVENT_SESSION,
-            subject=f"cluster/{cluster}",
-            reason="AgentStarted",
-            message=started,
-            details={"holder": str(new.get("holder", ""))},
-        ),
-    )
+def no_transitions(aspect: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Sequence[Happened]:
+    """What a session or the facts show is made an event by the controller, which sees the cluster as a whole."""
+    return ()
 
 
 async def wait_verified(kube: Kube, uid: str, clock: Clock, log: Any) -> None:

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -17,7 +16,7 @@ import structlog
 from fleetbus.agent.artifacts import BusArtifacts
 from fleetbus.agent.catalogue import CAPABILITIES
 from fleetbus.agent.desired import Reader, Sections, follow_mailboxes
-from fleetbus.agent.facts import FACTS, agent_version, facts_transitions, session_transitions, wait_verified
+from fleetbus.agent.facts import FACTS, agent_version, no_transitions, wait_verified
 from fleetbus.agent.instructions import Instructions
 from fleetbus.agent.keep import KubeKeep
 from fleetbus.agent.lease import Lease
@@ -110,11 +109,7 @@ def _reporter(
     lease: Lease,
     catalogue: Sequence[Capability],
 ) -> Reporter:
-    cluster = settings.identity.cluster.name
-    transitions = {
-        SESSION: partial(session_transitions, cluster),
-        FACTS: partial(facts_transitions, cluster),
-    }
+    transitions = {SESSION: no_transitions, FACTS: no_transitions}
     by_aspect = {aspect: one.transitions for one in catalogue for aspect in one.aspects}
     sign = signer(key_of_seed(settings.seed))
     return Reporter(settings.identity, bus, keep, clock, sign, {**transitions, **by_aspect}, lease.confirm)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from fleetbus.agent.ports import Identity
 from fleetbus.runtime.ports import Kube, Resource
-from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
+from fleetbus.schemas.errors import FleetbusError, NotFound, SettingsInvalid
 from fleetbus.schemas.signing import key_of_seed, verify_key
 from fleetbus.schemas.subjects import ClusterId, cluster_name
 
@@ -60,8 +60,11 @@ def vault_token_file(folder: Path) -> Path:
 
 
 async def read_settings(kube: Kube) -> AgentSettings:
-    """From the cluster's Secret. Raises SettingsInvalid naming the key, NotFound, KubeUnavailable, ApplyRefused."""
-    found = await kube.get(SECRET, NAMESPACE, NAME)
+    """From the cluster's Secret. Raises SettingsInvalid naming the key, KubeUnavailable, ApplyRefused."""
+    try:
+        found = await kube.get(SECRET, NAMESPACE, NAME)
+    except NotFound as error:
+        raise SettingsInvalid("the Secret is not there", where=_WHERE, remedy=_JOIN) from error
     return parse_settings(found.get("data") or {})
 
 

@@ -137,9 +137,20 @@ class VaultAdmin:
         )
 
     async def ensure_group(self, name: str, policies: Sequence[str]) -> str:
-        """An internal group with these policies; its members stay who they are; its id."""
+        """An internal group with these policies; its id.
+
+        Its members stay only if it had the policies already: whoever may set members could have made the
+        group first, and must not gain by what its owner adds later.
+        """
         path = f"identity/group/name/{name}"
-        await self._write(path, {"type": "internal", "policies": list(policies)})
+        wanted: dict[str, Any] = {"type": "internal", "policies": list(policies)}
+        try:
+            before = await self._read(path)
+        except NotFound:
+            before = {}
+        if not set(policies) <= set(before.get("policies") or ()):
+            wanted["member_entity_ids"] = []
+        await self._write(path, wanted)
         return str((await self._read(path))["id"])
 
     async def group_members(self, name: str) -> frozenset[str]:

@@ -134,6 +134,25 @@ async def test_a_member_of_the_group_reads_the_shared_secret_until_it_is_none(
         await second.read(shared.path)
 
 
+async def test_a_group_made_before_its_owner_shared_the_secret_gains_nobody(
+    owner: VaultAdmin, raw: VaultLink, joined: Join, connect: Connect
+) -> None:
+    cluster, name = await joined(), f"s{CLOCK.identifier()}"
+    group, policy = policies.group_name(name), policies.shared_policy_name(name)
+    members = {"member_entity_ids": [cluster.entity_id]}
+    await raw.call(lambda client: client.write_data(f"identity/group/name/{group}", data=members), group)
+    await owner.write_policy(policy, policies.shared_secret_policy(name))
+    await owner.ensure_group(group, [policy])
+    await owner.put(policies.shared_path(name), {"password": "shared"})
+    assert await owner.group_members(group) == frozenset()
+    with pytest.raises(VaultForbidden):
+        await (await connect(cluster)).read(policies.shared_path(name))
+
+    await owner.set_group_members(group, [cluster.entity_id])
+    await owner.ensure_group(group, [policy])
+    assert await owner.group_members(group) == {cluster.entity_id}
+
+
 async def test_a_disabled_entity_has_neither_its_token_nor_a_login(
     owner: VaultAdmin, joined: Join, connect: Connect
 ) -> None:

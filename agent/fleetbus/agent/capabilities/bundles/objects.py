@@ -123,6 +123,9 @@ def _parsed(value: Any, stamp: bytes, place: int, before: Mapping[ObjectKey, Des
         raise ObjectInvalid(f"objects[{place}] has no kind or no name")
     group = api_version.rpartition("/")[0]
     key = ObjectKey(sys.intern(group), sys.intern(kind), sys.intern(namespace), name)
+    for marks in (metadata.get("labels"), metadata.get("annotations")):
+        if marks is not None and not isinstance(marks, dict):
+            raise ObjectInvalid(f"objects[{place}] has labels or annotations that are no map")
     raw = canonical(value)
     known = before.get(key)
     if known is not None and known.raw == raw:

@@ -84,10 +84,6 @@ class Kinds:
     def knows(self, kind: ApiKind) -> bool:
         return kind in self._known
 
-    def forget(self, kind: ApiKind) -> None:
-        """It turned out not to be served any more."""
-        self._known.pop(kind, None)
-
     async def close(self) -> None:
         for task in self._asking.values():
             task.cancel()

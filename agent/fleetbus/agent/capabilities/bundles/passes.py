@@ -2,72 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from fleetbus.agent.capabilities.bundles.absence import surely_gone
-from fleetbus.agent.capabilities.bundles.apply import Done, Hands, apply_levels, prune_levels, write_record
-from fleetbus.agent.capabilities.bundles.claims import Claims
+from fleetbus.agent.capabilities.bundles.apply import Hands, apply_levels, prune_levels, write_record
+from fleetbus.agent.capabilities.bundles.conclusion import conclude
 from fleetbus.agent.capabilities.bundles.contest import put_back
-from fleetbus.agent.capabilities.bundles.drift import Watches
-from fleetbus.agent.capabilities.bundles.findings import find_health
 from fleetbus.agent.capabilities.bundles.holding import Holding
-from fleetbus.agent.capabilities.bundles.judge import bundle_state
-from fleetbus.agent.capabilities.bundles.objects import DesiredObject, GroupKind, ObjectKey
+from fleetbus.agent.capabilities.bundles.objects import DesiredObject, ObjectKey
 from fleetbus.agent.capabilities.bundles.observe import ApiKind, read_existing, read_membership
-from fleetbus.agent.capabilities.bundles.ownership import Membership, Recorded
-from fleetbus.agent.capabilities.bundles.plan import ApplyStep, Plan, Seen, Wanted, plan
-from fleetbus.agent.capabilities.bundles.refusals import object_state
+from fleetbus.agent.capabilities.bundles.ownership import HOME, Membership, Recorded
+from fleetbus.agent.capabilities.bundles.plan import ApplyStep, Seen, Wanted, plan
+from fleetbus.agent.capabilities.bundles.refusals import object_state, refusal
 from fleetbus.agent.capabilities.bundles.stories import contested, drift_corrected, pruned
-from fleetbus.runtime.clock import Clock
-from fleetbus.runtime.loop import both, pause_s
-from fleetbus.runtime.ports import Kube, Resource
+from fleetbus.agent.capabilities.bundles.world import Pass, World
+from fleetbus.runtime.loop import both
+from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.capabilities.bundles import (
     REASON_CONTESTED,
     REASON_CRD_WAITING,
     REASON_KIND_UNKNOWN,
     REASON_OWNED_BY_OTHER,
-    BundleEntry,
     ObjectState,
 )
 from fleetbus.schemas.errors import FleetbusError, KubeConflict, KubeUnavailable
 from fleetbus.schemas.events import Happened
-
-_AGAIN_S = {REASON_CRD_WAITING: 0.2, REASON_KIND_UNKNOWN: 15.0}
-_AGAIN_REFUSED_S = 30.0
-_AGAIN_GOING_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What all bundles of one pass share."""
-
-    kube: Kube
-    watches: Watches
-    clock: Clock
-    claims: Claims
-    resources: Mapping[ApiKind, Resource | None]
-    """Kinds by apiVersion and kind; None for one that is not served, none at all while it is being asked."""
-    by_group: Mapping[GroupKind, Resource]
-    defined: frozenset[GroupKind]
-    """Kinds whose CustomResourceDefinition is in a bundle."""
-    bundle_of: Callable[[str, ObjectKey], str | None]
-    may_write: Callable[[str], bool]
-    is_halted: Callable[[str], bool]
-
-
-@dataclass(slots=True)
-class _Pass:
-    """What a pass works with, and what it gathers."""
-
-    holding: Holding
-    entry: BundleEntry
-    objects: Mapping[ObjectKey, DesiredObject]
-    planned: Plan = field(default_factory=Plan)
-    done: Done = field(default_factory=Done)
-    happened: list[Happened] = field(default_factory=list)
-    is_unsure: bool = False
-    """Something that a watch does not show is there, or could not be looked at."""
 
 
 async def run_bundle(world: World, holding: Holding) -> list[Happened]:
@@ -78,7 +37,7 @@ async def run_bundle(world: World, holding: Holding) -> list[Happened]:
     if holding.entry is None:
         return []
     holding.dirty, holding.withheld, holding.due_at_s = False, False, None
-    one = _Pass(holding, holding.entry, holding.objects or {})
+    one = Pass(holding, holding.entry, holding.objects or {})
     if holding.objects is not None:
         try:
             await _work(world, one)
@@ -89,12 +48,13 @@ async def run_bundle(world: World, holding: Holding) -> list[Happened]:
         except KubeUnavailable as error:
             one.done.unreachable = error.message
         except FleetbusError as error:
-            one.done.unreachable = error.sentence()
-    _conclude(world, one)
+            parent = ObjectKey("", "ConfigMap", HOME, holding.membership.parent)
+            one.done.refused[parent] = refusal(parent, error)
+    conclude(world, one)
     return one.happened
 
 
-async def _work(world: World, one: _Pass) -> None:
+async def _work(world: World, one: Pass) -> None:
     holding = one.holding
     if holding.stale:
         holding.membership = await read_membership(world.kube, one.entry.id, one.entry.name)
@@ -135,20 +95,19 @@ async def _work(world: World, one: _Pass) -> None:
     await _settle(world, one, _members_after(one))
 
 
-def _wanted(one: _Pass) -> Wanted:
+def _wanted(one: Pass) -> Wanted:
     membership = one.holding.membership
     return Wanted(membership.apply_set, one.objects, one.entry.prune, one.entry.released, membership.settled)
 
 
-def _seen(world: World, one: _Pass) -> Seen:
+def _seen(world: World, one: Pass) -> Seen:
     holding = one.holding
     recorded = holding.membership.objects
-    served = world.by_group.keys()
     return Seen(
         recorded=recorded,
         live=world.watches.live,
         synced=world.watches.synced,
-        gone={kind for kind in holding.membership.kinds() if kind not in served},
+        gone=world.not_served,
         refused=_refused(world, one),
         wanted_elsewhere={
             key for key in recorded if key not in one.objects and world.claims.other(key, holding) is not None
@@ -158,7 +117,7 @@ def _seen(world: World, one: _Pass) -> Seen:
     )
 
 
-def _refused(world: World, one: _Pass) -> dict[ObjectKey, ObjectState]:
+def _refused(world: World, one: Pass) -> dict[ObjectKey, ObjectState]:
     """Objects that are not tried: their kind is not there, or they belong to another bundle."""
     found: dict[ObjectKey, ObjectState] = {}
     for key in world.claims.shared & one.objects.keys():
@@ -186,7 +145,7 @@ def _kind(desired: DesiredObject) -> ApiKind:
     return (desired.api_version, desired.key.kind)
 
 
-def _note_contests(one: _Pass) -> None:
+def _note_contests(one: Pass) -> None:
     for key, contest in one.planned.contests.items():
         known = one.holding.contests.get(key)
         if known is None or not known.rests_until_s:
@@ -194,7 +153,7 @@ def _note_contests(one: _Pass) -> None:
         one.holding.contests[key] = contest
 
 
-async def _intend(world: World, one: _Pass, steps: list[ApplyStep]) -> None:
+async def _intend(world: World, one: Pass, steps: list[ApplyStep]) -> None:
     """Record what is about to be made, before it is made; nothing is written when nothing is new."""
     membership = one.holding.membership
     new = {
@@ -207,7 +166,7 @@ async def _intend(world: World, one: _Pass, steps: list[ApplyStep]) -> None:
         one.holding.membership = await write_record(world.kube, wanted)
 
 
-def _hands(world: World, one: _Pass) -> Hands:
+def _hands(world: World, one: Pass) -> Hands:
     def resource_of(desired: DesiredObject) -> Resource:
         resource = world.resources.get(_kind(desired))
         if resource is None:
@@ -226,12 +185,12 @@ def _hands(world: World, one: _Pass) -> Hands:
     )
 
 
-def _all_applied(one: _Pass) -> bool:
+def _all_applied(one: Pass) -> bool:
     """Whether nothing but a contest is in the way: what replaces a pruned object stands before it goes."""
     return not one.done.refused and all(one_.reason == REASON_CONTESTED for one_ in one.planned.refused)
 
 
-def _tell(one: _Pass, now_s: float) -> None:
+def _tell(one: Pass, now_s: float) -> None:
     """What the bodies do not show: what was put back, and what was pruned."""
     contests = one.holding.contests
     put_backs = [step for step, _ in one.done.applied.values() if step.cause in ("drifted", "deleted")]
@@ -243,7 +202,7 @@ def _tell(one: _Pass, now_s: float) -> None:
         one.happened.append(pruned(one.entry, one.done.pruned))
 
 
-def _members_after(one: _Pass) -> dict[ObjectKey, Recorded]:
+def _members_after(one: Pass) -> dict[ObjectKey, Recorded]:
     objects = dict(one.holding.membership.objects)
     for key in one.planned.forget:
         objects.pop(key, None)
@@ -252,7 +211,7 @@ def _members_after(one: _Pass) -> dict[ObjectKey, Recorded]:
     return objects
 
 
-async def _settle(world: World, one: _Pass, objects: dict[ObjectKey, Recorded]) -> None:
+async def _settle(world: World, one: Pass, objects: dict[ObjectKey, Recorded]) -> None:
     """Write the record if it says something new; it is settled when nothing is left to do."""
     before: Membership = one.holding.membership
     is_settled = (
@@ -268,50 +227,3 @@ async def _settle(world: World, one: _Pass, objects: dict[ObjectKey, Recorded]) 
     )
     if after != before:
         one.holding.membership = await write_record(world.kube, after)
-
-
-def _conclude(world: World, one: _Pass) -> None:
-    """The state to report, and when to look again."""
-    holding, done, planned = one.holding, one.done, one.planned
-    refused = {state.object: state for state in planned.refused}
-    refused |= {state.object: state for state in done.refused.values()}
-    for key in done.applied:
-        refused.pop(key.shown(), None)
-    steps = sum(map(len, planned.apply)) + sum(map(len, planned.prune))
-    left = max(0, steps - len(done.applied) - len(done.pruned) - len(done.refused))
-    halted = done.stopped and world.is_halted(one.entry.name)
-    holding.withheld = halted
-    findings = find_health(one.objects, holding.membership, world.watches, tuple(refused.values()))
-    findings = replace(
-        findings,
-        held=planned.held,
-        drifted=sum(state.reason == REASON_CONTESTED for state in refused.values()),
-        withheld=max(left, 1) if halted else 0,
-        unfinished=left if not halted and not done.unreachable else 0,
-        missing=holding.missing,
-        unreachable=done.unreachable,
-    )
-    holding.state = bundle_state(one.entry, findings, holding.state, world.clock.now())
-    again_s = _again_s(world, one, refused, left)
-    if again_s is not None:
-        holding.due_at_s = world.clock.monotonic_s() + again_s
-
-
-def _again_s(world: World, one: _Pass, refused: Mapping[str, ObjectState], left: int) -> float | None:
-    holding, clock = one.holding, world.clock
-    waits: list[float] = []
-    if one.done.unreachable or holding.missing or holding.stale:
-        holding.failures += 1
-        waits.append(clock.jitter(pause_s(holding.failures)))
-    reasons = {state.reason for state in refused.values()} - {REASON_CONTESTED}
-    holding.refusals = holding.refusals + 1 if reasons else 0
-    for reason in reasons:
-        refused_s = min(_AGAIN_REFUSED_S, 2.0 ** min(holding.refusals - 2, 8))
-        waits.append(clock.jitter(_AGAIN_S.get(reason, refused_s)))
-    for contest in one.planned.contests.values():
-        waits.append(max(1.0, contest.rests_until_s - clock.monotonic_s()))
-    if one.planned.going or one.done.pruned:
-        waits.append(clock.jitter(_AGAIN_GOING_S))
-    if one.is_unsure or (left and not one.done.stopped):
-        waits.append(clock.jitter(0.2))
-    return min(waits, default=None)

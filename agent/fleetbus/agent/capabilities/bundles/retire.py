@@ -12,9 +12,9 @@ from fleetbus.agent.capabilities.bundles.holding import Holding
 from fleetbus.agent.capabilities.bundles.objects import PART_OF, ObjectKey
 from fleetbus.agent.capabilities.bundles.observe import CONFIG_MAP, read_membership
 from fleetbus.agent.capabilities.bundles.ownership import HOME
-from fleetbus.agent.capabilities.bundles.passes import World
 from fleetbus.agent.capabilities.bundles.plan import PruneStep, Seen, Wanted, departing
 from fleetbus.agent.capabilities.bundles.plan import prune_levels as in_levels
+from fleetbus.agent.capabilities.bundles.world import World
 from fleetbus.agent.text import cut
 from fleetbus.schemas.capabilities.bundles import (
     APPLIED,
@@ -104,7 +104,7 @@ def _seen(world: World, holding: Holding) -> Seen:
         recorded=recorded,
         live=world.watches.live,
         synced=world.watches.synced,
-        gone={kind for kind in holding.membership.kinds() if kind not in world.by_group},
+        gone=world.not_served,
         wanted_elsewhere={key for key in recorded if world.claims.owner(key) is not None},
     )
 

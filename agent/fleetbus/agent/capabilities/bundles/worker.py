@@ -15,8 +15,9 @@ from fleetbus.agent.capabilities.bundles.judge import within_bounds
 from fleetbus.agent.capabilities.bundles.objects import CRD, GroupKind, ObjectKey
 from fleetbus.agent.capabilities.bundles.observe import ApiKind, Kinds, read_memberships
 from fleetbus.agent.capabilities.bundles.ownership import Membership, apply_set_id, parent_name
-from fleetbus.agent.capabilities.bundles.passes import World, run_bundle
+from fleetbus.agent.capabilities.bundles.passes import run_bundle
 from fleetbus.agent.capabilities.bundles.retire import kept_state, removed_state, run_retired
+from fleetbus.agent.capabilities.bundles.world import World
 from fleetbus.agent.ports import Outcome, Ports, Told
 from fleetbus.agent.text import cut
 from fleetbus.runtime.loop import described
@@ -187,6 +188,7 @@ class BundlesWorker:
             claims=self._claims,
             resources=resources,
             by_group=_by_group(resources),
+            not_served=_not_served(resources),
             defined=frozenset(definitions),
             bundle_of=self._bundle_of,
             may_write=lambda name: not is_halted(name) and not told.superseded(),
@@ -274,6 +276,13 @@ class BundlesWorker:
         if (sweep_in_s := self._watches.sweep_in_s) is not None:
             waits.append(sweep_in_s)
         return max(0.0, min(waits)) if waits else None
+
+
+def _not_served(resources: Mapping[ApiKind, Resource | None]) -> frozenset[GroupKind]:
+    missing = {
+        (api.rpartition("/")[0], kind) for (api, kind), resource in resources.items() if resource is None
+    }
+    return frozenset(missing - _by_group(resources).keys())
 
 
 def _by_group(resources: Mapping[ApiKind, Resource | None]) -> dict[GroupKind, Resource]:
