@@ -220,3 +220,46 @@ async def events(loop: VirtualLoop, chance: random.Random) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_every_change_is_told_once(seed: int) -> None:
     simulate(seed, events, limit_s=7200)
+
+
+async def cut_off_replica(loop: VirtualLoop, chance: random.Random) -> None:
+    """A server that is cut off answers with old values for ever; only a write that nobody stores shows it."""
+    world = World(loop, chance, faulty=False)
+    teller = world.teller
+    async with world.agent():
+        entry = await teller.entry("app", [config_map("a", "default", round="0")])
+        await teller.tell([entry])
+        await world.until_reported([entry])
+        world.server.freeze(world.server.buses[-1])
+        await asyncio.sleep(1)
+        entry = await teller.entry("app", [config_map("a", "default", round="1")])
+        await teller.tell([entry])
+        await world.until({"foreign": {"a": "theirs"}, "a": {"round": "1"}}, limit_s=100)
+        await world.until_reported([entry])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cut_off_replica_is_left(seed: int) -> None:
+    simulate(seed, cut_off_replica)
+
+
+async def apiserver_away(loop: VirtualLoop, chance: random.Random) -> None:
+    world = World(loop, chance, faulty=False)
+    teller = world.teller
+    async with world.agent():
+        entry = await teller.entry("app", [config_map("a", "default", round="0")])
+        await teller.tell([entry])
+        await world.until_reported([entry])
+        world.cluster.set_away(True)
+        entry = await teller.entry("app", [config_map("a", "default", round="1")])
+        await teller.tell([entry])
+        await asyncio.sleep(chance.uniform(1, 200))
+        world.cluster.put(CONFIG_MAP, ("default", "b"), config_map("b", "default"), {})
+        world.cluster.set_away(False)
+        await world.until({"foreign": {"a": "theirs"}, "a": {"round": "1"}, "b": {}}, limit_s=60)
+        await world.until_reported([entry])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_apiserver_that_was_away_is_caught_up_with(seed: int) -> None:
+    simulate(seed, apiserver_away)

@@ -50,7 +50,7 @@ class BusArtifacts:
         return dict(await asyncio.gather(*(part(name) for name in dict.fromkeys(names))))
 
     def _remember(self, digest: str, content: bytes) -> None:
-        if len(content) > self._max_kept_bytes // 4:
+        if len(content) > self._max_kept_bytes // 2:
             return
         if digest not in self._kept:
             self._kept[digest] = content

@@ -6,7 +6,7 @@ A nudge says only that there is something to read; what is read is believed by i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -74,9 +74,10 @@ class _Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Sections:
-    """What this agent can read: capability → highest section version."""
+    """What this agent can read: capability → highest section version, and the artifacts that a content names."""
 
     versions: Mapping[str, int]
+    names: Mapping[str, Callable[[Any], Sequence[str]]] = field(default_factory=dict)
 
     def understands(self, name: str, ref: SectionRef) -> bool:
         return name != COMMANDS and ref.version <= self.versions.get(name, -1)
@@ -213,7 +214,16 @@ async def _fetch(reader: Reader, name: str) -> tuple[DesiredSet, dict[str, Any]]
     told = DesiredSet.from_bytes(await reader.artifacts.fetch(name))
     wanted = {key: ref for key, ref in told.sections.items() if reader.sections.understands(key, ref)}
     contents = await asyncio.gather(*(reader.artifacts.fetch(ref.digest) for ref in wanted.values()))
-    return told, {key: parse_json(content) for key, content in zip(wanted, contents, strict=True)}
+    sections = {key: parse_json(content) for key, content in zip(wanted, contents, strict=True)}
+    named = {name for key, content in sections.items() for name in _named(reader, key, content)}
+    # Only to have them at hand: who needs one that is missing says so himself.
+    await asyncio.gather(*(reader.artifacts.fetch(one) for one in sorted(named)), return_exceptions=True)
+    return told, sections
+
+
+def _named(reader: Reader, capability: str, content: Any) -> Sequence[str]:
+    names = reader.sections.names.get(capability)
+    return names(content) if names else ()
 
 
 def _take_commands(reader: Reader, box: _Mailbox, content: bytes) -> Awaitable[None]:

@@ -91,7 +91,16 @@ async def _work(
     reporter.take(SESSION, session.as_json())
     ports = Ports(settings.identity, kube, vault, clock, keep, artifacts, reporter.reported)
     desk = Desk(instructions, reporter, standing, clock)
-    reader = Reader(settings, bus, keep, artifacts, clock, instructions, standing, Sections(session.sections))
+    reader = Reader(
+        settings,
+        bus,
+        keep,
+        artifacts,
+        clock,
+        instructions,
+        standing,
+        Sections(session.sections, {capability.name: capability.names for capability in catalogue}),
+    )
     async with asyncio.TaskGroup() as group:
         group.create_task(reporter.run())
         group.create_task(beat(settings.identity, bus, clock, reporter))

@@ -119,3 +119,5 @@ class Capability:
     needs: tuple[Rule, ...]
     start: Callable[[Ports], Worker]
     transitions: Callable[[str, Mapping[str, Any], Mapping[str, Any]], Sequence[Happened]]
+    names: Callable[[Any], Sequence[str]] = lambda content: ()
+    """Digests of the artifacts that a section's content names: fetched while the head is being kept."""

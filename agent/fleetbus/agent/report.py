@@ -7,7 +7,8 @@ a transition goes once the cluster's own event of it has been seen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -27,6 +28,8 @@ from fleetbus.schemas.streams import EVENTS
 
 SESSION = "session"
 COALESCE_S = 0.02
+MOST_WAITS = 15
+"""So many times COALESCE_S a report waits for a pass that is under way."""
 OUTBOX_EVERY_S = 10.0
 ACKNOWLEDGED_WITHIN_S = 10.0
 
@@ -67,6 +70,7 @@ class Reporter:
         self._unsent: set[str] = set()
         self._dirty = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._passes = 0
         self.session = 0
         """Sequence of this life's session state; 0 until it is written."""
 
@@ -126,9 +130,21 @@ class Reporter:
                 )
                 await self._bus.reconnect()
 
+    @contextmanager
+    def awaiting(self) -> Iterator[None]:
+        """While a pass is under way, what changed waits for what it will add: one write instead of two."""
+        self._passes += 1
+        try:
+            yield
+        finally:
+            self._passes -= 1
+
     async def _wait_dirty(self) -> None:
         await self._dirty.wait()
-        await self._clock.sleep(COALESCE_S)
+        for _ in range(MOST_WAITS):
+            await self._clock.sleep(COALESCE_S)
+            if not self._passes:
+                return
 
     async def _flush(self) -> None:
         self._dirty.clear()

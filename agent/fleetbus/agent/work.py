@@ -30,7 +30,8 @@ async def run_capability(capability: Capability, ports: Ports, desk: Desk) -> No
     async def step() -> float | None:
         nonlocal seen
         seen = desk.instructions.stirred(capability.name)
-        outcome = await worker.reconcile(desk.instructions.told(capability.name))
+        with desk.reporter.awaiting():
+            outcome = await worker.reconcile(desk.instructions.told(capability.name))
         for aspect in {**outcome.aspects, **outcome.happened}:
             body = outcome.aspects.get(aspect)
             desk.reporter.take(aspect, body, outcome.happened.get(aspect, ()))

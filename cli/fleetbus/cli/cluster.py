@@ -40,7 +40,12 @@ def command() -> None:
 @command.command("join", short_help="join a cluster to the fleet")
 @click.argument("name")
 @click.option(
-    "--fleet-dir", "folder", type=_FOLDER, required=True, help="The folder that `fleetbus init` made."
+    "--fleet-dir",
+    "folder",
+    type=_FOLDER,
+    envvar="FLEETBUS_FLEET_DIR",
+    required=True,
+    help="The folder that `fleetbus init` made; or set FLEETBUS_FLEET_DIR.",
 )
 @click.option("--kube-context", default="", help="Context of the kubeconfig; default: its current one.")
 @click.option("--kubeconfig", type=_FILE, help="Default: KUBECONFIG, or ~/.kube/config.")
@@ -169,7 +174,11 @@ def _apply(invocation: Invocation, joined: Joined, name: str, timeout_s: float |
 @command.command("remove", short_help="take a cluster out of the fleet")
 @click.argument("name")
 @click.option(
-    "--fleet-dir", "folder", type=_FOLDER, help="Also take its user from the bus and its mount from Vault."
+    "--fleet-dir",
+    "folder",
+    type=_FOLDER,
+    envvar="FLEETBUS_FLEET_DIR",
+    help="Also take its user from the bus and its mount from Vault; or set FLEETBUS_FLEET_DIR.",
 )
 @click.option("--realm", default=MAIN, show_default=True)
 @click.option(

@@ -63,8 +63,9 @@ def revoke_command(
     "--fleet-dir",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
+    envvar="FLEETBUS_FLEET_DIR",
     required=True,
-    help="The folder that `fleetbus init` made.",
+    help="The folder that `fleetbus init` made; or set FLEETBUS_FLEET_DIR.",
 )
 @click.option("--vault-token-file", type=_FILE, help="Vault's owner's token; or set VAULT_TOKEN.")
 @pass_invocation

@@ -14,6 +14,7 @@ from fleetbus.cli.table import Cell
 ENVIRONMENT: Final[tuple[tuple[str, str], ...]] = (
     ("FLEETBUS_CONTEXT", "context to use, as --context does"),
     ("FLEETBUS_CONFIG", "file of contexts; default: fleetbus/config.yaml below XDG_CONFIG_HOME"),
+    ("FLEETBUS_FLEET_DIR", "folder that `fleetbus init` made, as --fleet-dir gives it"),
     ("FLEETBUS_FORCE_TTY", "number of columns; writes as to a terminal of that width"),
     ("NO_COLOR", "no colours, whatever its value"),
     ("TERM", "`dumb`: words instead of symbols, nothing redrawn"),

@@ -22,7 +22,7 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.capabilities.commands import EVENT_ISSUED, CommandOrder
 from fleetbus.schemas.desired import Command, CommandList, next_serial
 from fleetbus.schemas.documents import Status
-from fleetbus.schemas.errors import NotFound, Refused, SequenceConflict, Transient
+from fleetbus.schemas.errors import NotFound, NotPossible, Refused, SequenceConflict, Transient
 from fleetbus.schemas.events import Happened
 from fleetbus.schemas.signing import Sign, unverified
 from fleetbus.schemas.streams import DESIRED, EVENTS
@@ -69,9 +69,9 @@ class CommandLists:
             if view is None:
                 raise NotFound(f"there is no cluster `{cluster[:63]}`", remedy="see `fleetbus get clusters`")
             if view.document.deleting:
-                raise Refused(f"cluster {cluster} is being removed")
+                raise NotPossible(f"cluster {cluster} is being removed")
             if not uid_of(view):
-                raise Refused(f"cluster {cluster} has never reported", remedy="start its agent first")
+                raise NotPossible(f"cluster {cluster} has never reported", remedy="start its agent first")
             if view.id in self._doubtful:
                 await self._read_again(view.id)
             last = self._known.command_lists.get(view.id)

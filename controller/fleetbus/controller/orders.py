@@ -16,7 +16,7 @@ from fleetbus.schemas.capabilities.commands import (
     RehearsalArguments,
 )
 from fleetbus.schemas.desired import Command
-from fleetbus.schemas.errors import DocumentInvalid, NotFound, Refused
+from fleetbus.schemas.errors import DocumentInvalid, NotFound, NotPossible
 from fleetbus.schemas.models import Written
 from fleetbus.schemas.states import FINISHED, CommandResult, Results
 
@@ -67,7 +67,7 @@ def added(
     """The list with `new` at its end. Raises Refused when it is full of commands that are not finished."""
     kept = remaining(commands, results, now, room_for=1)
     if len(kept) >= MOST_LISTED:
-        raise Refused(
+        raise NotPossible(
             f"{len(kept)} commands of this cluster are open already", remedy="cancel some, or wait for them"
         )
     return (*kept, new)
@@ -80,7 +80,7 @@ def cancelled(commands: Sequence[Command], identifier: str, results: Results | N
         raise NotFound(f"there is no command `{identifier[:40]}`", remedy="see `fleetbus command list`")
     result = _by_id(results).get(identifier)
     if result is not None and result.phase in FINISHED:
-        raise Refused(f"command {identifier} has ended already: {result.phase}")
+        raise NotPossible(f"command {identifier} has ended already: {result.phase}")
     return tuple(
         command.model_copy(update={"cancelled": True}) if command.id == identifier else command
         for command in commands

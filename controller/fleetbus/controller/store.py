@@ -16,7 +16,13 @@ from fleetbus.runtime.ports import Bus, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.api import Applied
 from fleetbus.schemas.documents import Audit, Document, Stored
-from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, NotFound, Refused, SequenceConflict
+from fleetbus.schemas.errors import (
+    DocumentInvalid,
+    MessageMalformed,
+    NotFound,
+    NotPossible,
+    SequenceConflict,
+)
 from fleetbus.schemas.streams import DOCUMENTS
 
 MOST_AT_ONCE = 400
@@ -53,7 +59,7 @@ def merged(wanted: Document, before: Stored | None, identifier: Callable[[], str
             spec=spec,
         )
     if before.deleting is not None:
-        raise Refused(
+        raise NotPossible(
             f"{wanted.kind} {name} is being deleted", remedy="wait until it is gone, then apply it again"
         )
     update = {"labels": labels, "annotations": annotations, "spec": spec}
@@ -182,7 +188,7 @@ class Documents:
             try:
                 self._known.put_document(Stored.from_bytes(last.data))
             except MessageMalformed as error:
-                raise Refused(
+                raise NotPossible(
                     "what is stored under this name is no document", where=subject, remedy="delete it first"
                 ) from error
 

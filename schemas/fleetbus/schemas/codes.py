@@ -79,6 +79,12 @@ CODES: Final[tuple[Code, ...]] = (
         "Each document starts with apiVersion, kind and metadata; `---` stands between two.",
     ),
     Code(
+        "FB1010",
+        "Not possible now",
+        "As things stand it cannot be done: something uses it, has ended, or has not begun.",
+        "Do first what the error names.",
+    ),
+    Code(
         "FB1101",
         "Source unreachable",
         "The repository does not answer, or refuses the credentials. It is tried again; the last good "

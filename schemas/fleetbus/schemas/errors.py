@@ -26,6 +26,7 @@ FleetbusError
     ├── SignatureRefused      unsigned, signed by somebody else, or altered
     ├── Stale                 older than what was accepted before, or past its validity
     ├── WrongAddressee        for another fleet or cluster
+    ├── NotPossible           not as things stand: something else has to be done first
     └── NotPermitted          who asks may not do it
 
 A library's error is translated in `runtime` into one of these, with the original chained as its cause.
@@ -165,6 +166,10 @@ class Stale(Refused):
 
 class WrongAddressee(Refused):
     code = "FB3014"
+
+
+class NotPossible(Refused):
+    code = "FB1010"
 
 
 class NotPermitted(Refused):

@@ -15,7 +15,7 @@ from fleetbus.controller.views import CLUSTER
 from fleetbus.schemas import api
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.documents import Status, Stored, as_document
-from fleetbus.schemas.errors import NotFound, Refused
+from fleetbus.schemas.errors import NotFound, NotPossible
 
 Result = Mapping[str, object]
 
@@ -70,7 +70,7 @@ async def explain(desk: Desk, request: Request) -> Result:
     kind = known_kind(asked.kind)
     capability = desk.capability(kind)
     if capability is None or capability.explain is None:
-        raise Refused(f"documents of kind {kind} have no placement")
+        raise NotPossible(f"documents of kind {kind} have no placement")
     stored = desk.documents.named((kind, asked.bundle))
     if asked.cluster and desk.known.cluster(asked.cluster) is None:
         raise NotFound(f"there is no cluster `{asked.cluster[:63]}`", remedy="see `fleetbus get clusters`")

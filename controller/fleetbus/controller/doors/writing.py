@@ -13,7 +13,7 @@ from fleetbus.controller.store import Author
 from fleetbus.schemas import api, conditions
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.documents import Document, Stored, Tombstone
-from fleetbus.schemas.errors import Refused
+from fleetbus.schemas.errors import NotPossible
 
 Result = Mapping[str, object]
 
@@ -43,7 +43,7 @@ async def delete(desk: Desk, request: Request) -> Result:
     kind = known_kind(asked.kind)
     stored = desk.documents.named((kind, asked.name))
     if kind == "Cluster":
-        raise Refused(
+        raise NotPossible(
             "a cluster is not deleted but removed from the fleet",
             remedy=f"fleetbus cluster remove {asked.name}",
         )
@@ -57,7 +57,7 @@ def _refuse_used(desk: Desk, source: str) -> None:
     users = [one.name for one in desk.known.view().of_kind("Bundle") if one.spec.get("source") == source]
     if users:
         some = ", ".join(users[:10]) + (", …" if len(users) > 10 else "")
-        raise Refused(
+        raise NotPossible(
             f"{len(users)} bundle{'s use' if len(users) > 1 else ' uses'} it: {some}",
             where=f"Source {source}",
             remedy="delete them, or point them to another source, first",
@@ -100,7 +100,7 @@ async def release(desk: Desk, request: Request) -> Result:
     kind = known_kind(asked.kind)
     capability = desk.capability(kind)
     if capability is None or capability.release is None:
-        raise Refused(f"nothing of kind {kind} is ever held")
+        raise NotPossible(f"nothing of kind {kind} is ever held")
     key: Key = (kind, asked.name)
     released = capability.release(desk.documents.named(key), desk.known.status(key), asked.prune)
 

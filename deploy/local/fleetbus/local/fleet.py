@@ -115,6 +115,7 @@ class LocalFleet:
         """For a shell; `VAULT_TOKEN_FILE` names the file of the owner's token, PATH is only what comes before."""
         return {
             "FLEETBUS_CONFIG": str(self.dir / "config.yaml"),
+            "FLEETBUS_FLEET_DIR": str(self.dir / "fleet"),
             "FLEETBUS_CONTEXT": founding.FLEET,
             "KUBECONFIG": str(self.dir / "kubeconfig"),
             "NATS_URL": self.nats.url.replace("nats://", "tls://"),

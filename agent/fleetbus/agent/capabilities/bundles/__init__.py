@@ -6,6 +6,8 @@ What may enter: everything between an artifact's bytes and the objects in the cl
 
 from __future__ import annotations
 
+from typing import Any
+
 from fleetbus.agent.capabilities.bundles.transitions import transitions
 from fleetbus.agent.capabilities.bundles.worker import BundlesWorker
 from fleetbus.agent.ports import Capability, Rule
@@ -40,6 +42,13 @@ _USUAL = (
     Rule(("apiextensions.k8s.io",), ("customresourcedefinitions",), _ALL),
 )
 
+
+def _names(content: Any) -> list[str]:
+    entries = content.get("bundles") if isinstance(content, dict) else None
+    found = [entry.get("artifact") for entry in entries or () if isinstance(entry, dict)]
+    return [name for name in found if isinstance(name, str)]
+
+
 CAPABILITY = Capability(
     name=schema.CAPABILITY,
     section_version=schema.SECTION_VERSION,
@@ -47,4 +56,5 @@ CAPABILITY = Capability(
     needs=_USUAL,
     start=BundlesWorker,
     transitions=transitions,
+    names=_names,
 )
