@@ -125,8 +125,18 @@ async def _listen(reader: Reader, boxes: Mapping[str, _Mailbox]) -> None:
             box.look()
         async for message in nudges:
             parsed = subjects.parse_nudge(message.subject)
-            if parsed is not None and parsed[0] == cluster:
+            if parsed is not None and parsed[0] == cluster and is_about(message, boxes[parsed[1]].subject):
                 boxes[parsed[1]].look(message.sequence)
+
+
+def is_about(message: Message, mailbox: str) -> bool:
+    """Whether the server says that this nudge is about our mailbox.
+
+    Another agent can have the server answer a direct get of its own on our nudge's subject; the headers of that
+    name the stream and subject that it could read, which is never our mailbox.
+    """
+    headers = message.headers
+    return headers.get("Nats-Stream") == DESIRED.name and headers.get("Nats-Subject") == mailbox
 
 
 async def _follow_connections(reader: Reader, boxes: Mapping[str, _Mailbox]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,14 +15,14 @@ from fleetbus.agent.standing import Standing
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.loop import described
 from fleetbus.runtime.ports import Kube, Resource
-from fleetbus.schemas.errors import ApplyRefused, FleetbusError, NotFound, SettingsInvalid
+from fleetbus.schemas.errors import ApplyRefused, FleetbusError, MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.events import Happened
 from fleetbus.schemas.states import Capacity, Facts
 
 FACTS = "facts"
 OBSERVE_EVERY_S = 300.0
 MAX_NODES_READ = 500
-"""Above this only the nodes' metadata is read, and the capacity stays unknown."""
+"""Above this so many nodes are read whole for provider and region, and the capacity stays unknown."""
 
 NAMESPACE_KIND = Resource("", "v1", "namespaces", "Namespace", False)
 NODE = Resource("", "v1", "nodes", "Node", False)
@@ -53,7 +53,7 @@ async def verify_cluster(kube: Kube, uid: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was found last; a part that could not be read keeps its default and is missing to placement."""
+    """What was found last. A part that could not be read stays as it was known: absence says nothing."""
 
     kubernetes_version: str
     nodes: int = 0
@@ -65,22 +65,36 @@ class Observed:
     keys: tuple[dict[str, Any], ...] = ()
 
 
-async def observe_facts(kube: Kube) -> Observed:
-    """Raises KubeUnavailable; what RBAC or an older server does not give is left out."""
+def known_before(body: Mapping[str, Any]) -> Observed:
+    """What the last report said, by this process or one before it."""
+    try:
+        told = Facts.from_json(dict(body))
+    except MessageMalformed:
+        return Observed("")
+    return Observed(
+        kubernetes_version=told.kubernetes_version,
+        nodes=told.nodes,
+        capacity=told.capacity,
+        provider=told.provider,
+        region=told.region,
+        api_groups=told.api_groups,
+        issuer=told.issuer,
+        keys=told.service_account_keys,
+    )
+
+
+async def observe_facts(kube: Kube, before: Observed) -> Observed:
+    """Raises KubeUnavailable; what RBAC or an older server does not give stays as it was known."""
     discovery = await _document(kube, "/.well-known/openid-configuration")
     keys = await _document(kube, "/openid/v1/jwks")
-    nodes, capacity = await _nodes(kube)
     groups = {resource.group for resource in await kube.resources() if resource.group}
-    return Observed(
-        kubernetes_version=await kube.version(),
-        nodes=len(nodes),
-        capacity=capacity,
-        provider=_most(_provider(node) for node in nodes),
-        region=_most(str(_labels(node).get(_REGION) or "") for node in nodes),
-        api_groups=tuple(sorted(groups)),
-        issuer=str(discovery.get("issuer") or ""),
-        keys=tuple(key for key in keys.get("keys") or () if isinstance(key, dict)),
-    )
+    found = replace(before, kubernetes_version=await kube.version(), api_groups=tuple(sorted(groups)))
+    if discovery:
+        found = replace(found, issuer=str(discovery.get("issuer") or ""))
+    if keys:
+        told = tuple(key for key in keys.get("keys") or () if isinstance(key, dict))
+        found = replace(found, keys=told)
+    return await _with_nodes(kube, found)
 
 
 def facts(observed: Observed, standing: Standing) -> Facts:
@@ -131,22 +145,33 @@ async def _document(kube: Kube, path: str) -> dict[str, Any]:
         return {}
 
 
-async def _nodes(kube: Kube) -> tuple[list[dict[str, Any]], Capacity]:
+async def _with_nodes(kube: Kube, before: Observed) -> Observed:
     try:
-        nodes = await kube.list(NODE, metadata_only=True)
+        count = len(await kube.list(NODE, metadata_only=True))
+        if count > MAX_NODES_READ:
+            page = await kube.read_path(f"/api/v1/nodes?limit={MAX_NODES_READ}")
+            nodes, capacity = list(page.get("items") or ()), Capacity()
+        else:
+            nodes = await kube.list(NODE) if count else []
+            capacity = _capacity(nodes)
     except ApplyRefused:
-        return [], Capacity()
-    if not 0 < len(nodes) <= MAX_NODES_READ:
-        return nodes, Capacity()
-    whole = await kube.list(NODE)
+        return before
+    return replace(
+        before,
+        nodes=max(count, len(nodes)),
+        capacity=capacity,
+        provider=_most(_provider(node) for node in nodes) or before.provider,
+        region=_most(str(_labels(node).get(_REGION) or "") for node in nodes) or before.region,
+    )
+
+
+def _capacity(nodes: Sequence[Mapping[str, Any]]) -> Capacity:
     totals = {"cpu": Decimal(0), "memory": Decimal(0), "pods": Decimal(0)}
-    for node in whole:
+    for node in nodes:
         capacity = (node.get("status") or {}).get("capacity") or {}
         for name in totals:
             totals[name] += quantity(str(capacity.get(name, "")))
-    return whole, Capacity(
-        cpu=cores(totals["cpu"]), memory_bytes=int(totals["memory"]), pods=int(totals["pods"])
-    )
+    return Capacity(cpu=cores(totals["cpu"]), memory_bytes=int(totals["memory"]), pods=int(totals["pods"]))
 
 
 def _labels(node: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from fleetbus.agent.facts import FACTS, OBSERVE_EVERY_S, Observed, facts, observe_facts
+from fleetbus.agent.facts import FACTS, OBSERVE_EVERY_S, Observed, facts, known_before, observe_facts
 from fleetbus.agent.ports import Identity
 from fleetbus.agent.report import Reporter
 from fleetbus.agent.standing import Standing
@@ -40,7 +40,7 @@ async def report_facts(kube: Kube, clock: Clock, standing: Standing, reporter: R
 
     async def observe() -> float:
         nonlocal observed
-        observed = await observe_facts(kube)
+        observed = await observe_facts(kube, observed or known_before(reporter.reported(FACTS)))
         standing.changed.set()
         return clock.jitter(OBSERVE_EVERY_S)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -178,6 +179,7 @@ class Reporter:
         """Only under the Lease, looked at just now: then no older session can be anybody's who may act."""
         if not await self._confirm():
             raise SequenceConflict("the Lease could not be confirmed")
+        await self._count_on()
         record = self._records[SESSION]
         await self._keep.keep({kept_key(SESSION): record.kept()})
         self._unkept.discard(SESSION)
@@ -232,10 +234,23 @@ class Reporter:
                 self._dirty.set()
         return self._clock.jitter(OUTBOX_EVERY_S)
 
+    async def _count_on(self) -> None:
+        """After the cluster's memory was lost: count from where the events are, or new ones would pass for old."""
+        for aspect, upto in (await self._chain_told()).items():
+            record = self._records[aspect]
+            outbox = record.outbox.counted_on(upto)
+            if outbox != record.outbox:
+                self._records[aspect] = replace(record, outbox=outbox)
+                self._unkept.add(aspect)
+
     async def _events_seen(self) -> dict[str, int]:
-        """Per aspect the highest transition that has become an event, as the chain's last event says."""
+        """Per aspect the highest transition that has become an event, when any is waited for."""
         if not any(record.outbox.pending for record in self._records.values()):
             return {}
+        return await self._chain_told()
+
+    async def _chain_told(self) -> dict[str, int]:
+        """How far each aspect has come, as the chain's last event says."""
         cluster = self._identity.cluster
         last = await self._bus.get_last(EVENTS.name, subjects.events_of(cluster.realm, cluster.name))
         seen = published_up_to(last.data, last.headers, self._identity.uid) if last else {}

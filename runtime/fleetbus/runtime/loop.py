@@ -96,11 +96,14 @@ async def repeat(
     `judged` is told after each pass what went wrong, in one sentence; empty when it went well.
     """
     failures = 0
+    again_in_s: float | None = 0.0
     while True:
         try:
+            await _next(again_in_s, clock, wake)
             again_in_s = await step()
         except Exception as raised:  # The loop's edge: a mistake of ours stops one pass and nothing else.
-            error = leaf(raised)
+            end_if_cancelled(raised)
+            error, again_in_s = leaf(raised), 0.0
             failures += 1
             sentence = described(error)
             judged(sentence)
@@ -114,7 +117,17 @@ async def repeat(
             log.info("pass succeeded again", loop=name, failures=failures)
         failures = 0
         judged("")
-        await _next(again_in_s, clock, wake)
+
+
+def end_if_cancelled(raised: BaseException) -> None:
+    """Raise CancelledError if this task is to end, whatever else went wrong with it.
+
+    A cancellation that meets a TaskGroup whose children fail comes out as their errors (seen on
+    CPython 3.11): who catches those and goes on would never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from raised
 
 
 async def _next(again_in_s: float | None, clock: Clock, wake: Wake | None) -> None:

@@ -128,6 +128,15 @@ class Outbox(Received):
             pending = [note, *pending[len(lost) :]]
         return Outbox(sequence=sequence, pending=tuple(pending))
 
+    def counted_on(self, published: int) -> Outbox:
+        """This outbox when events show more than it ever counted: it was lost and begun again, and goes on there."""
+        if published <= self.sequence:
+            return self
+        pending = tuple(
+            one.model_copy(update={"sequence": published + n}) for n, one in enumerate(self.pending, 1)
+        )
+        return Outbox(sequence=published + len(pending), pending=pending)
+
     def without(self, published: int) -> Outbox:
         """This outbox after everything up to `published` has become an event."""
         pending = tuple(one for one in self.pending if one.sequence > published)

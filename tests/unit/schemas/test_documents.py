@@ -146,3 +146,15 @@ def test_what_comes_off_the_bus_and_is_wrong_is_named_without_its_value() -> Non
     with pytest.raises(MessageMalformed, match="serial") as refusal:
         Head.from_json({**head(1, 2).as_json(), "serial": "s3cret"})
     assert "s3cret" not in str(refusal.value)
+
+
+@given(st.integers(0, 5), st.integers(0, 10))
+def test_an_outbox_that_was_lost_counts_on_from_the_events(pending: int, published: int) -> None:
+    happened = Happened(type="bundle.applied", subject="bundle/x", reason="Applied")
+    begun = Outbox().with_(NOW, *[happened] * pending)
+    outbox = begun.counted_on(published)
+    if published <= pending:
+        assert outbox == begun
+    else:
+        assert [one.sequence for one in outbox.pending] == [published + n for n in range(1, pending + 1)]
+        assert outbox.with_(NOW, happened).sequence == published + pending + 1

@@ -111,6 +111,7 @@ def test_refusals_say_what_to_do(error: FleetbusError, reason: str, says: str) -
 ENTRY = BundleEntry(id="i", name="shop", generation=3, revision="main@sha1:1", artifact="a1", objects=2)
 REFUSED = (object_state(KEY, schema.REASON_APPLY_REFUSED, "no"),)
 WAITING = (object_state(KEY, schema.REASON_CRD_WAITING, "soon"),)
+ASKING = (object_state(KEY, schema.REASON_PROGRESSING, "asked"),)
 CONTESTED = (object_state(KEY, schema.REASON_CONTESTED, "fight"),)
 
 
@@ -123,6 +124,7 @@ CONTESTED = (object_state(KEY, schema.REASON_CONTESTED, "fight"),)
         (Findings(objects=2, unreachable="away"), "ApiserverUnreachable", "Healthy", "ApiserverUnreachable"),
         (Findings(objects=2, refused=REFUSED), "ApplyRefused", "Progressing", "ApplyRefused"),
         (Findings(objects=2, refused=WAITING), "CrdNotEstablished", "Progressing", "CrdNotEstablished"),
+        (Findings(objects=2, refused=ASKING), "Progressing", "Progressing", "Progressing"),
         (Findings(objects=2, refused=CONTESTED), "Contested", "Healthy", "Contested"),
         (Findings(objects=2, refused=(*CONTESTED, *REFUSED)), "ApplyRefused", "Progressing", "ApplyRefused"),
         (Findings(objects=2, held=9), "PruneHeld", "Healthy", "PruneHeld"),

@@ -81,6 +81,10 @@ class Kinds:
             return None
         return self._known[kind]
 
+    async def prime(self) -> None:
+        """Have the usual kinds at hand, so that one that is unknown later holds none of them up."""
+        self._known[("v1", "ConfigMap")] = await self._kube.resource("v1", "ConfigMap")
+
     def knows(self, kind: ApiKind) -> bool:
         return kind in self._known
 

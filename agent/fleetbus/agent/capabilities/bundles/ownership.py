@@ -72,6 +72,18 @@ class Membership:
         return {key.group_kind: recorded.version for key, recorded in self.objects.items()}
 
 
+def is_agents_own(key: ObjectKey) -> bool:
+    """Whether an object is where the agent's key, record and rights lie: a repository must never reach them."""
+    group, kind = key.group_kind
+    if key.namespace == HOME:
+        return True
+    if (group, kind) == ("", "Namespace"):
+        return key.name in (HOME, "kube-system")
+    if (group, kind) == ("apiextensions.k8s.io", "CustomResourceDefinition"):
+        return key.name.endswith(".agent.fleetbus.dev")
+    return group == "rbac.authorization.k8s.io" and key.name.startswith("fleetbus-agent")
+
+
 def label_of(bundle_id: str) -> str:
     """A bundle's id as a label's value; ids that cannot be one are hashed."""
     if _LABEL_VALUE.fullmatch(bundle_id):

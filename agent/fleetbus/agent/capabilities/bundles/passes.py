@@ -11,7 +11,7 @@ from fleetbus.agent.capabilities.bundles.contest import put_back
 from fleetbus.agent.capabilities.bundles.holding import Holding
 from fleetbus.agent.capabilities.bundles.objects import DesiredObject, ObjectKey
 from fleetbus.agent.capabilities.bundles.observe import ApiKind, read_existing, read_membership
-from fleetbus.agent.capabilities.bundles.ownership import HOME, Membership, Recorded
+from fleetbus.agent.capabilities.bundles.ownership import HOME, Membership, Recorded, is_agents_own
 from fleetbus.agent.capabilities.bundles.plan import ApplyStep, Seen, Wanted, plan
 from fleetbus.agent.capabilities.bundles.refusals import object_state, refusal
 from fleetbus.agent.capabilities.bundles.stories import contested, drift_corrected, pruned
@@ -19,10 +19,12 @@ from fleetbus.agent.capabilities.bundles.world import Pass, World
 from fleetbus.runtime.loop import both
 from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.capabilities.bundles import (
+    REASON_APPLY_REFUSED,
     REASON_CONTESTED,
     REASON_CRD_WAITING,
     REASON_KIND_UNKNOWN,
     REASON_OWNED_BY_OTHER,
+    REASON_PROGRESSING,
     ObjectState,
 )
 from fleetbus.schemas.errors import FleetbusError, KubeConflict, KubeUnavailable
@@ -118,8 +120,12 @@ def _seen(world: World, one: Pass) -> Seen:
 
 
 def _refused(world: World, one: Pass) -> dict[ObjectKey, ObjectState]:
-    """Objects that are not tried: their kind is not there, or they belong to another bundle."""
-    found: dict[ObjectKey, ObjectState] = {}
+    """Objects that are not tried: the agent's own, of a kind that is not there, or another bundle's."""
+    found: dict[ObjectKey, ObjectState] = {
+        key: object_state(key, REASON_APPLY_REFUSED, "it is the agent's own place, and no bundle's")
+        for key in one.objects
+        if is_agents_own(key)
+    }
     for key in world.claims.shared & one.objects.keys():
         if (owner := world.claims.other(key, one.holding)) is not None:
             found[key] = object_state(key, REASON_OWNED_BY_OTHER, f"belongs to bundle {owner.name}")
@@ -134,6 +140,8 @@ def _kind_missing(world: World, desired: DesiredObject) -> ObjectState:
     key = desired.key
     if key.group_kind in world.defined:
         return object_state(key, REASON_CRD_WAITING, f"the definition of {key.kind} is not established yet")
+    if _kind(desired) not in world.resources:
+        return object_state(key, REASON_PROGRESSING, f"the API server is being asked for the kind {key.kind}")
     return object_state(
         key,
         REASON_KIND_UNKNOWN,

@@ -13,13 +13,16 @@ from fleetbus.schemas.capabilities.bundles import (
     REASON_CRD_WAITING,
     REASON_KIND_UNKNOWN,
     REASON_NAMESPACE_WAITING,
+    REASON_PROGRESSING,
     ObjectState,
 )
 from fleetbus.schemas.errors import ApplyRefused, FleetbusError, KubeConflict, KubeUnavailable, NotFound
 
 AGGREGATE_LABEL = "fleetbus.dev/aggregate-to-agent"
 
-WAITING = frozenset({REASON_CRD_WAITING, REASON_NAMESPACE_WAITING, REASON_CLUSTER_UNREACHABLE})
+WAITING = frozenset(
+    {REASON_CRD_WAITING, REASON_NAMESPACE_WAITING, REASON_CLUSTER_UNREACHABLE, REASON_PROGRESSING}
+)
 """Reasons that go away by themselves."""
 
 _FORBIDDEN = re.compile(r'cannot (\w+) resource "([^"]+)" in API group "([^"]*)"')

@@ -88,6 +88,7 @@ class BundlesWorker:
 
     async def _begin(self) -> None:
         """Take up what an earlier agent has recorded, and see what of it is there."""
+        await self._kinds.prime()
         for membership in (await read_memberships(self._ports.kube)).values():
             self._hold(membership)
         receipts = self._ports.keep.kept(RECEIPTS) or {}
