@@ -9,13 +9,14 @@ from typing import Any, Self
 import orjson
 
 from fleetbus.agent.ports import Capability, Identity, Ports, Told, Worker
-from fleetbus.runtime.clock import Clock, SystemClock, wait_until
+from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.loop import first, repeat
 from fleetbus.runtime.ports import Kube, Vault
 from fleetbus.schemas.desired import Retired
 from fleetbus.schemas.errors import FleetbusError, NotFound
 from fleetbus.schemas.events import Happened
 from fleetbus.schemas.subjects import ClusterId
+from tests.waiting import wait_until
 
 
 class MemoryKeep:

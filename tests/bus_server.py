@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +54,7 @@ async def fleet_server(processes: Processes, directory: Path, name: str) -> Asyn
     }
     inboxes = {
         "controller": subjects.CONTROLLER_INBOX,
-        "operator": subjects.operator_inbox("operator"),
-        "subscriber": subjects.operator_inbox("subscriber"),
+        **{who: subjects.personal_inbox(public_key(keys[who])) for who in ("operator", "subscriber")},
         **{cluster: subjects.inbox(subjects.MAIN, cluster) for cluster in CLUSTERS},
     }
     now = SystemClock().now()
@@ -81,8 +80,8 @@ def configuration(keys: dict[str, SigningKey], extra: Iterable[str] = ()) -> str
         system=public_key(keys["system"]),
         controllers=(public_key(keys["controller"]),),
         operators=(
-            streams.User(public_key(keys["operator"]), streams.operator_permissions("operator")),
-            streams.User(public_key(keys["subscriber"]), streams.subscriber_permissions("subscriber")),
+            _person(public_key(keys["operator"]), streams.operator_permissions),
+            _person(public_key(keys["subscriber"]), streams.subscriber_permissions),
         ),
         agents={
             main: tuple(
@@ -95,3 +94,7 @@ def configuration(keys: dict[str, SigningKey], extra: Iterable[str] = ()) -> str
     whole = streams.server_configuration(users, transport, listen="127.0.0.1:0")
     lines = [line for line in whole.splitlines() if not line.startswith("listen:")]
     return "\n".join([*lines, *extra])
+
+
+def _person(nkey: str, permissions: Callable[[str], streams.Permissions]) -> streams.User:
+    return streams.User(nkey, permissions(nkey))

@@ -24,9 +24,18 @@ from fleetbus.local.nodes import Nodes
 from fleetbus.local.processes import Processes, together
 from fleetbus.local.vault import OpenBao
 from fleetbus.runtime.certificates import Issued, issue_server, make_authority
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
+from tests.blocking import blocking_is_an_error
+from tests.waiting import wait_until
 
 REGIONS = {"dev-eu": "eu-west-1", "staging-eu": "eu-central-1", "prod-us": "us-east-1"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks_the_loop() -> Iterator[None]:
+    """A call of a program's own code that would stop the event loop is an error where it is made."""
+    with blocking_is_an_error():
+        yield
 
 
 @pytest.fixture(scope="session")

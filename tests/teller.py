@@ -20,7 +20,7 @@ from fleetbus.schemas.desired import Command, CommandList, DesiredSet, Head, Ret
 from fleetbus.schemas.events import EMITTED_HEADER, cloud_event, emitted_header, emitted_in
 from fleetbus.schemas.signing import public_key, seed_of, signer, unverified, verify
 from fleetbus.schemas.states import State
-from fleetbus.schemas.streams import EVENTS, STATE
+from fleetbus.schemas.streams import ASPECTS, EVENTS, STATE
 from fleetbus.schemas.subjects import ClusterId
 
 
@@ -120,8 +120,7 @@ class Teller:
         chain = subjects.events_of(cluster.realm, cluster.name)
         last = await self.bus.get_last(EVENTS.name, chain)
         emitted = emitted_in(last.headers) if last else {}
-        aspects = ("session", "facts", "secrets", *(f"bundles-{n}" for n in range(8)))
-        for aspect in (*aspects, "result"):
+        for aspect in (*ASPECTS, "result"):
             subject = subjects.result(cluster) if aspect == "result" else subjects.state(cluster, aspect)
             message = await self.bus.get_last(STATE.name, subject)
             if message is None:

@@ -8,12 +8,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
+from fleetbus.local.demo.repository import Repository
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.ports import KubeEvent
 from fleetbus.schemas.errors import TimeoutExpired
 from tests.bench.documents import as_yaml, bundle, config_map, source
 from tests.bench.figures import Figure, figure, percentile
-from tests.bench.repository import Repository
+from tests.bench.repository import commit as commit_to
 from tests.bench.stand import Stand, is_at
 from tests.bench.watching import CONFIG_MAP, Sight, watching, within
 
@@ -47,7 +48,7 @@ async def measure(stand: Stand) -> list[Figure]:
 
 async def _measure(stand: Stand, name: str, clusters: Sequence[str], changes: int) -> list[_Took]:
     repository = Repository(stand.dir / name)
-    await repository.create()
+    await repository.create_empty()
     namespace = f"bench-{name}"
     async with AsyncExitStack() as stack:
         sights = {}
@@ -55,7 +56,7 @@ async def _measure(stand: Stand, name: str, clusters: Sequence[str], changes: in
             await stand.namespace(cluster, namespace)
             sight = watching(stand.kubes[cluster], CONFIG_MAP, namespace)
             sights[cluster] = await stack.enter_async_context(sight)
-        commit = await repository.commit(_files(0), "the first value")
+        commit = await commit_to(repository, _files(0), "the first value")
         documents = [source(name, repository.folder), bundle(name, clusters, namespace)]
         await stand.operator.apply(documents, reason="bench")
         await stand.row("Bundle", name, lambda document: is_at(document, commit))
@@ -63,7 +64,7 @@ async def _measure(stand: Stand, name: str, clusters: Sequence[str], changes: in
         for number in range(1, changes + 1):
             took.append(await _change(stand, repository, name, sights, number))
             if number % 50 == 0:
-                stand.say(f"{number} changes on {len(clusters)} clusters")
+                stand.say(f"{number} changes, {_where(took)}")
     await stand.gone("Bundle", name)
     await stand.gone("Source", name)
     return took
@@ -72,7 +73,7 @@ async def _measure(stand: Stand, name: str, clusters: Sequence[str], changes: in
 async def _change(
     stand: Stand, repository: Repository, name: str, sights: Mapping[str, Sight[KubeEvent]], number: int
 ) -> _Took:
-    commit = await repository.commit(_files(number), f"value {number}")
+    commit = await commit_to(repository, _files(number), f"value {number}")
     wanted = f"value {number}"
     seeing = [sight.expect(lambda event: _value(event) == wanted) for sight in sights.values()]
     reporting = asyncio.create_task(stand.row("Bundle", name, lambda document: is_at(document, commit)))

@@ -8,13 +8,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
+from fleetbus.local.demo.repository import Repository
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.ports import KubeEvent
 from fleetbus.schemas.capabilities.bundles import BundlesState, BundleState
 from fleetbus.schemas.errors import NotFound, TimeoutExpired
 from fleetbus.schemas.states import State
 from tests.bench.documents import OBJECTS, bundle, manifests, source, thousand
-from tests.bench.repository import Repository
+from tests.bench.proc import cpu_s
+from tests.bench.repository import commit as commit_to
 from tests.bench.stand import Stand, StoredHead, id_of, is_at
 from tests.bench.watching import CONFIG_MAP, Sight, reports, watching, within
 
@@ -40,6 +42,8 @@ class Landing:
     ready_at: datetime
     sent: float
     """How many objects were sent for it."""
+    cpu_s: float
+    """What the agent has computed for it."""
 
 
 async def landed(stand: Stand) -> Landing:
@@ -53,12 +57,14 @@ async def landed(stand: Stand) -> Landing:
 async def _land(stand: Stand) -> Landing:
     cluster = stand.clusters[0]
     repository = Repository(stand.dir / NAME)
-    await repository.create()
-    commit = await repository.commit(manifests(thousand()), "a thousand")
+    await repository.create_empty()
+    commit = await commit_to(repository, manifests(thousand()), "a thousand")
     await stand.namespace(cluster, NAMESPACE)
     await stand.operator.apply([source(NAME, repository.folder)], reason="bench")
     await stand.row("Source", NAME, lambda document: commit in str(document.get("status")))
     before, sent = await _head(stand, cluster), await applies(stand, cluster)
+    pid = stand.fleet.agents[cluster].pid
+    used_s = cpu_s(pid)
     async with AsyncExitStack() as stack:
         sight = await stack.enter_async_context(
             watching(stand.kubes[cluster], CONFIG_MAP, NAMESPACE, metadata_only=True)
@@ -71,7 +77,7 @@ async def _land(stand: Stand) -> Landing:
         try:
             committed_at = SystemClock().now()
             await stand.operator.apply([bundle(NAME, [cluster], NAMESPACE)], reason="bench")
-            all_there_at = await within(all_there, _TIMEOUT_S, f"{OBJECTS} objects")
+            all_there_at = await within(all_there, _TIMEOUT_S, f"{OBJECTS} objects in {cluster}")
             reported_at = await within(reported, _TIMEOUT_S, "the report that they are applied")
             ready_at = await ready
         finally:
@@ -88,6 +94,7 @@ async def _land(stand: Stand) -> Landing:
         reported_at,
         ready_at,
         await applies(stand, cluster) - sent,
+        cpu_s(pid) - used_s,
     )
 
 

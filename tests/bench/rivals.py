@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from fleetbus.local.shells import shell_environment
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.schemas.errors import ServerFailed
+from tests.bench.proc import cpu_s
 from tests.bench.stand import Stand
 from tests.bench.watching import CONFIG_MAP
 
@@ -19,9 +22,17 @@ IN_FLIGHT = 16
 _TIMEOUT_S = 300.0
 
 
-async def bare_s(kube: KubeClient, namespace: str, objects: Sequence[Mapping[str, Any]]) -> float:
-    """Server-side apply of every object, IN_FLIGHT at once: from the first request to the last answer."""
-    clock = SystemClock()
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """From the first request to the last answer, and what the client itself has computed."""
+
+    took_s: float
+    cpu_s: float
+
+
+async def bare(kube: KubeClient, namespace: str, objects: Sequence[Mapping[str, Any]]) -> Spent:
+    """Server-side apply of every object, IN_FLIGHT at once."""
+    clock, pid = SystemClock(), os.getpid()
     bodies = [dict(one) | {"metadata": dict(one["metadata"]) | {"namespace": namespace}} for one in objects]
     left = iter(bodies)
 
@@ -30,11 +41,11 @@ async def bare_s(kube: KubeClient, namespace: str, objects: Sequence[Mapping[str
             name = body["metadata"]["name"]
             await kube.apply(CONFIG_MAP, namespace, name, body, field_manager="bare", force=True)
 
-    began_s = clock.monotonic_s()
+    began_s, used_s = clock.monotonic_s(), cpu_s(pid)
     async with asyncio.TaskGroup() as group:
         for _ in range(IN_FLIGHT):
             group.create_task(work())
-    return clock.monotonic_s() - began_s
+    return Spent(clock.monotonic_s() - began_s, cpu_s(pid) - used_s)
 
 
 async def kubectl_s(stand: Stand, cluster: str, namespace: str, folder: Path) -> float:

@@ -39,6 +39,13 @@ class Sight(Generic[T]):
         self._awaited.append((matches, future))
         return future
 
+    def fail(self, error: BaseException) -> None:
+        """Nothing will be seen any more."""
+        for _, future in self._awaited:
+            if not future.done():
+                future.set_exception(error)
+        self._awaited = []
+
     def see(self, one: T, at: datetime) -> None:
         self.count += 1
         left = []
@@ -101,6 +108,7 @@ async def reports(bus: Bus, cluster: ClusterId, key: str) -> AsyncIterator[Sight
 @asynccontextmanager
 async def _following(sight: Sight[T], follow: Coroutine[Any, Any, None], what: str) -> AsyncIterator[None]:
     task = asyncio.create_task(follow, name=what)
+    task.add_done_callback(lambda ended: sight.fail(_why(ended, what)))
     started = asyncio.create_task(sight.started.wait())
     try:
         await asyncio.wait({task, started}, timeout=_START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
@@ -115,3 +123,8 @@ async def _following(sight: Sight[T], follow: Coroutine[Any, Any, None], what: s
         started.cancel()
         task.cancel()
         await asyncio.wait({task})
+
+
+def _why(ended: asyncio.Task[None], what: str) -> BaseException:
+    error = None if ended.cancelled() else ended.exception()
+    return error or TimeoutExpired(f"it ended before all was seen: {what}")

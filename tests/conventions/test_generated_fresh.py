@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fleetbus.agent.manifests import files
+from fleetbus.cli.generate import FILE, kind_words
 from fleetbus.schemas import generate
 from fleetbus.schemas.catalogue import KINDS
 
@@ -18,6 +19,10 @@ DOCS = ROOT / "docs"
 
 def test_docs_are_fresh() -> None:
     assert generate.stale(DOCS) == []
+
+
+def test_the_command_knows_the_words_of_every_kind() -> None:
+    assert FILE.read_text() == kind_words()
 
 
 @pytest.mark.parametrize("profile", ["observe", "standard", "full"])

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fleetbus.local.record import read
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
+from tests.waiting import wait_until
 
 COMMAND = Path(sys.executable).with_name("fleetbus")
 
@@ -24,8 +25,8 @@ class Tool:
         self.home = home
         self.dir = home / "fleetbus" / "local"
 
-    async def shell(self, line: str) -> tuple[int, str]:
-        """A line of sh; exit code and everything that it said."""
+    async def shell(self, line: str, timeout_s: float = 180) -> tuple[int, str]:
+        """A line of sh; exit code and everything that it said. Too late, it is interrupted."""
         child = await asyncio.create_subprocess_exec(
             *("sh", "-c", line),
             stdin=asyncio.subprocess.DEVNULL,
@@ -37,8 +38,13 @@ class Tool:
                 "PATH": f"{COMMAND.parent}:{os.environ['PATH']}",
             },
         )
-        async with asyncio.timeout(180):
-            out, _ = await child.communicate()
+        try:
+            async with asyncio.timeout(timeout_s):
+                out, _ = await child.communicate()
+        finally:
+            if child.returncode is None:
+                os.killpg(child.pid, signal.SIGTERM)
+                await child.wait()
         text = out.decode()
         assert "Traceback" not in text, text
         return child.returncode or 0, text
@@ -141,7 +147,8 @@ async def test_usage_errors_are_64(tool: Tool) -> None:
 
 
 async def test_the_demo_plays_and_leaves_nothing(tool: Tool) -> None:
-    code, out = await tool.shell(f"{sys.executable} -m fleetbus.local.demo --exit --clusters dev-eu,prod-us")
+    demo = f"{sys.executable} -m fleetbus.local.demo --exit --clusters dev-eu,prod-us"
+    code, out = await tool.shell(demo, timeout_s=400)
 
     print(out)
     assert code == 0, out

@@ -12,7 +12,8 @@ from fleetbus.controller.capabilities.bundles.holds import holds
 from fleetbus.controller.capabilities.bundles.reconcile import capability
 from fleetbus.controller.capabilities.bundles.render import Input, Rendered
 from fleetbus.controller.capabilities.bundles.reports import report_of
-from fleetbus.schemas.capabilities.bundles import placement_limit, prune_limit
+from fleetbus.schemas.capabilities.bundles import prune_limit
+from fleetbus.schemas.documents import placement_limit
 from tests.unit.controller.fleet import Desk, cluster, stored
 from tests.unit.controller.test_bundles import (
     KEY,

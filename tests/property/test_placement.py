@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 from hypothesis import given
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 
 from fleetbus.controller.decisions.held import keep
 from fleetbus.controller.decisions.placement import place
-from fleetbus.controller.decisions.selectors import matches, parse_selector, selector_text
-from fleetbus.schemas.capabilities.bundles import placement_limit
-from fleetbus.schemas.documents import LabelSelector, Placement, Requirement
+from fleetbus.controller.decisions.selectors import matches, parse_selector, requirements, text
+from fleetbus.schemas.documents import FactRequirement, LabelSelector, Placement, Requirement, placement_limit
+from fleetbus.schemas.states import Facts
 from tests.unit.controller.fleet import FACTS, cluster
 
 NAMES = st.sampled_from([f"{region}-{number}" for region in ("dev", "edge", "prod") for number in range(6)])
@@ -21,7 +22,7 @@ VALUES = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=2).map(
 
 
 @st.composite
-def requirements(draw: st.DrawFn) -> Requirement:
+def drawn_requirements(draw: st.DrawFn) -> Requirement:
     operator = draw(st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]))
     values = draw(VALUES) if operator in ("In", "NotIn") else ()
     key = draw(st.sampled_from(["env", "tier", "zone"]))
@@ -31,7 +32,7 @@ def requirements(draw: st.DrawFn) -> Requirement:
 SELECTORS = st.builds(
     LabelSelector,
     match_labels=LABELS,
-    match_expressions=st.lists(requirements(), max_size=2).map(tuple),
+    match_expressions=st.lists(drawn_requirements(), max_size=2).map(tuple),
 )
 PLACEMENTS = st.builds(
     Placement,
@@ -56,9 +57,89 @@ def test_everybody_is_in_or_has_one_reason(drawn: dict[str, Any], placement: Pla
     assert place(placement, reversed(fleet)) == found
 
 
+@given(st.text("ab*", max_size=6), st.text("ab", max_size=6).map(lambda rest: f"a{rest}"))
+def test_a_pattern_matches_as_a_shells_does(pattern: str, name: str) -> None:
+    found = place(Placement(selector=LabelSelector(), exclude=(pattern,)), [cluster(name)])
+    assert (found.clusters == ()) is fnmatchcase(name, pattern)
+
+
 @given(SELECTORS, LABELS)
 def test_a_selector_reads_back_as_it_is_written(selector: LabelSelector, labels: dict[str, str]) -> None:
-    assert matches(parse_selector(selector_text(selector)), labels) is matches(selector, labels)
+    written = ",".join(text(one) for one in requirements(selector))
+    assert matches(parse_selector(written), labels) is matches(selector, labels)
+
+
+FACT_REQUIREMENTS = st.lists(
+    st.sampled_from(
+        [
+            FactRequirement(fact="nodes", operator="AtLeast", values=("3",)),
+            FactRequirement(fact="kubernetesVersion", operator="Below", values=("1.36",)),
+            FactRequirement(fact="region", operator="In", values=("eu", "us")),
+            FactRequirement(fact="provider", operator="NotIn", values=("gce",)),
+            FactRequirement(fact="apiGroups", operator="Exists"),
+        ]
+    ),
+    max_size=3,
+).map(tuple)
+REPORTED = st.none() | st.builds(
+    Facts,
+    kubernetes_version=st.sampled_from(["", "v1.35.2", "v1.37.0", "unreadable"]),
+    nodes=st.sampled_from([0, 2, 5]),
+    region=st.sampled_from(["", "eu", "ap"]),
+    provider=st.sampled_from(["", "aws", "gce"]),
+    api_groups=st.sampled_from([(), ("apps",)]),
+)
+
+
+MISSING: dict[str, Any] = {
+    "kubernetes_version": "",
+    "nodes": 0,
+    "region": "",
+    "provider": "",
+    "api_groups": (),
+}
+LOST = st.sets(st.sampled_from(["everything", *MISSING]))
+
+
+def forgetful(facts: Facts | None, lost: set[str]) -> Facts | None:
+    """The same report with some facts missing, or none at all."""
+    if facts is None or "everything" in lost:
+        return None
+    return facts.model_copy(update={name: MISSING[name] for name in lost})
+
+
+@given(
+    st.dictionaries(NAMES, st.tuples(LABELS, REPORTED), max_size=8),
+    PLACEMENTS,
+    FACT_REQUIREMENTS,
+    LOST,
+)
+def test_a_fact_that_goes_missing_ends_no_placement_and_begins_none(
+    drawn: dict[str, Any], placement: Placement, asked: tuple[FactRequirement, ...], lost: set[str]
+) -> None:
+    placement = placement.model_copy(update={"facts": asked})
+    fleet = [cluster(name, labels, facts=facts) for name, (labels, facts) in drawn.items()]
+    before = set(place(placement, fleet).clusters)
+    blind = [cluster(name, labels, facts=forgetful(facts, lost)) for name, (labels, facts) in drawn.items()]
+    after = place(placement, blind, before)
+    assert set(after.clusters) == before
+    assert {one.cluster for one in after.staying} <= before
+    assert set(place(placement, fleet, before).clusters) == before
+    assert not place(placement, fleet, before).staying
+
+
+@given(st.dictionaries(NAMES, st.tuples(LABELS, REPORTED), max_size=8), PLACEMENTS, FACT_REQUIREMENTS)
+def test_what_is_known_and_does_not_hold_ends_a_placement(
+    drawn: dict[str, Any], placement: Placement, asked: tuple[FactRequirement, ...]
+) -> None:
+    placement = placement.model_copy(update={"facts": asked})
+    fleet = [cluster(name, labels, facts=facts) for name, (labels, facts) in drawn.items()]
+    found = place(placement, fleet, list(drawn))
+    assert set(found.clusters) - {one.cluster for one in found.staying} == set(
+        place(placement, fleet).clusters
+    )
+    for one in found.staying:
+        assert one.clause.startswith("facts ")
 
 
 @given(

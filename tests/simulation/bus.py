@@ -133,6 +133,10 @@ class SimulatedBus:
     def connection(self) -> int:
         return self._count
 
+    @property
+    def server(self) -> str:
+        return "simulated"
+
     async def wait_connected(self) -> None:
         while not self._online:
             await self._changed.wait()

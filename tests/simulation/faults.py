@@ -28,8 +28,8 @@ WEATHERS = (
 class Plan:
     """`kills`: the share of loop steps after which a random process is killed. `skews_s`: by machine."""
 
-    bus: BusFaults = BusFaults()
-    kube: KubeFaults = KubeFaults()
+    bus: BusFaults = field(default_factory=BusFaults)
+    kube: KubeFaults = field(default_factory=KubeFaults)
     dangers: Dangers = field(default_factory=Dangers)
     kills: float = 0.0
     vault_unavailable: float = 0.0

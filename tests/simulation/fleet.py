@@ -14,9 +14,10 @@ from fleetbus.agent.catalogue import CAPABILITIES
 from fleetbus.agent.main import run_agent
 from fleetbus.agent.ports import Identity
 from fleetbus.agent.settings import AgentSettings
-from fleetbus.controller.capabilities import bundles, clusters, secrets, sources
-from fleetbus.controller.capabilities.bundles.reconcile import capability as bundles_capability
-from fleetbus.controller.capabilities.sources.reconcile import capability as sources_capability
+from fleetbus.controller.capabilities.bundles import reconcile as bundles
+from fleetbus.controller.capabilities.clusters import reconcile as clusters
+from fleetbus.controller.capabilities.secrets import reconcile as secrets
+from fleetbus.controller.capabilities.sources import reconcile as sources
 from fleetbus.controller.main import run_controller
 from fleetbus.controller.ports import Ports
 from fleetbus.controller.settings import Settings
@@ -98,7 +99,9 @@ class SimulatedFleet:
             {f"fleetbus-{SHARED}": f"shared/{SHARED}"},
         )
         self.controllers = [self._slot(f"controller-{number}", self._control) for number in (1, 2)]
-        self.operator = OperatorBus(self.bus, "ana", operator_permissions("ana"), "OPERATORS", self._operator)
+        self.operator = OperatorBus(
+            self.bus, "ana", operator_permissions(self._operator), "OPERATORS", self._operator
+        )
         self.bus.buses.append(self.operator)
         loop.after_step = self._after_step
 
@@ -187,12 +190,11 @@ class SimulatedFleet:
             work_dir=nowhere,
         )
         capabilities = (
-            clusters.CAPABILITY,
-            sources_capability(self.repository.read),
-            bundles_capability(self.repository.render),
-            secrets.CAPABILITY,
+            clusters.capability(),
+            sources.capability(self.repository.read),
+            bundles.capability(self.repository.render),
+            secrets.capability(),
         )
-        assert {one.kind for one in capabilities} >= {sources.CAPABILITY.kind, bundles.CAPABILITY.kind}
         await run_controller(
             settings,
             self._connect(process),

@@ -94,7 +94,8 @@ class MortalBus(SimulatedBus):
         self._server.buses.remove(self)
 
     def _loosened(self, put: Put) -> Put:
-        if put.expected is None or put.subject.split(".")[2] not in self._unfenced:
+        """A write that is fenced by another subject, without its fence; one that expects its own stays."""
+        if put.expected_subject is None or put.subject.split(".")[2] not in self._unfenced:
             return put
         return Put(put.subject, put.data, None, None, put.ttl_s, put.headers)
 
@@ -104,13 +105,16 @@ class MortalBus(SimulatedBus):
     async def _give_up(self, puts: Sequence[Put], where: str) -> None:
         """The write is under way for long, and arrives when its writer has given it up, or never."""
         loop = asyncio.get_running_loop()
-        loop.call_later(self._chance.random() * self._dangers.late_s, self._arrive, list(puts))
+        late_s = self._chance.random() * self._dangers.late_s
+        loop.call_later(late_s, self._arrive, list(puts), self.connection)
         await super()._call(where)
         await self._server.clock.sleep(5.0)
         self._process.expect_alive()
         raise BusUnavailable("no answer within 5 s", where=where)
 
-    def _arrive(self, puts: Sequence[Put]) -> None:
+    def _arrive(self, puts: Sequence[Put], connection: int) -> None:
+        if self.connection != connection:
+            return
         now = self._server.clock.now()
         stream = next(one for one in self._server.streams.values() if one.owns(puts[0].subject))
         try:

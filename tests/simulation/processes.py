@@ -7,6 +7,7 @@ so that nothing that runs on the way out reaches a server.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from random import Random
@@ -60,13 +61,25 @@ class Process:
             raise asyncio.CancelledError
 
 
+class _NumberedTask(asyncio.Task[Any]):
+    """asyncio keeps tasks in sets, which would otherwise be in the order of their addresses."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, **more: Any) -> None:
+        self.number = number
+        super().__init__(coroutine, **more)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 def track_tasks(loop: asyncio.AbstractEventLoop) -> None:
     """From now on every task is its process's; one that a dead process makes is cancelled at once."""
+    numbers = itertools.count(1)
 
     def make(
         loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **more: Any
     ) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **more)
+        task = _NumberedTask(coroutine, next(numbers), loop=loop, **more)
         context = more.get("context")
         process = PROCESS.get() if context is None else context.get(PROCESS)
         if process is not None:

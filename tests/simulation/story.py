@@ -60,13 +60,10 @@ class Story:
 
     async def release_all(self) -> None:
         """Type the count of whatever is held."""
-        for name, row in (await self._operator.rows("Bundle")).items():
-            details = row.get("status", {}).get("details", {})
-            counts = {int(details.get(key) or 0) for key in ("heldObjects", "heldPrunes")}
-            if details.get("emptiedAt"):
-                counts.add(int(details.get("objects") or 0))
-            for count in sorted(counts - {0}):
-                await self._operator.insist("release", {"kind": "Bundle", "name": name, "prune": count})
+        for kind in ("Bundle", "SecretBinding"):
+            for name, row in (await self._operator.rows(kind)).items():
+                for count in sorted(_held(row.get("status", {}).get("details", {}))):
+                    await self._operator.insist("release", {"kind": kind, "name": name, "prune": count})
 
     # the repository
 
@@ -187,6 +184,13 @@ class Story:
         binding.revoked = True
         await self._operator.insist("revoke", {"name": binding.name})
 
+    async def _delete_binding(self) -> None:
+        if self.wishes.bindings and self._chance.random() < 0.5:
+            name = self._chance.choice(sorted(self.wishes.bindings))
+            binding = self.wishes.bindings.pop(name)
+            self.wishes.gone.add(binding.target)
+            await self._operator.insist("delete", {"kind": "SecretBinding", "name": name, "policy": "Remove"})
+
     # commands
 
     async def _run_command(self) -> None:
@@ -225,7 +229,6 @@ class Story:
 
     def _foreign(self, name: str) -> None:
         """What is somebody else's: beside ours, in our way, and looking like ours."""
-        server = self._fleet.members[name].server
         helm = {
             "labels": {"app.kubernetes.io/managed-by": "Helm"},
             "annotations": {"meta.helm.sh/release-name": "theirs"},
@@ -236,7 +239,6 @@ class Story:
             self._plant(name, _MAPS, clash, {"metadata": helm, "data": {"value": "theirs"}})
             secret = (APPS, wanted.FOREIGN_SECRET)
             self._plant(name, _SECRETS, secret, {"data": {"a": base64.b64encode(b"theirs").decode()}})
-        assert server.revision
 
     def _plant(self, name: str, resource: Resource, key: tuple[str, str], body: dict[str, Any]) -> None:
         server = self._fleet.members[name].server
@@ -326,6 +328,7 @@ class Story:
         "write a secret": _write_secret,
         "bind a secret": _bind,
         "revoke a secret": _revoke,
+        "delete a binding": _delete_binding,
         "run a command": _run_command,
         "cancel a command": _cancel_command,
         "edit by hand": _edit_by_hand,
@@ -333,3 +336,12 @@ class Story:
         "copy by hand": _copy_by_hand,
         "meddle with a secret": _meddle_with_secret,
     }
+
+
+def _held(details: Mapping[str, Any]) -> set[int]:
+    """The counts that let go what a document's status says is held."""
+    counts = {int(details.get(key) or 0) for key in ("heldObjects", "heldPrunes")}
+    counts.add(len(details.get("heldClusters") or ()))
+    if details.get("emptiedAt"):
+        counts.add(int(details.get("objects") or 0))
+    return counts - {0}

@@ -1,4 +1,4 @@
-"""What operators want, kept beside the fleet and without its help: what each cluster is to look like in the end. Pure."""
+"""What operators want, kept beside the fleet and without its help: what all is to look like in the end. Pure."""
 
 from __future__ import annotations
 
@@ -110,14 +110,12 @@ class Binding:
 
     def document(self) -> Object:
         expression = {"key": "env", "operator": "In", "values": list(self.environments)}
-        spec: Object = {
+        spec = {
             "vault": {"shared": SHARED} if self.shared else {"path": "app"},
             "placement": {"selector": {"matchExpressions": [expression]}},
             "target": {"namespace": APPS, "name": self.target},
             "refresh": "10s",
         }
-        if self.revoked:
-            spec["revoked"] = True
         return document("SecretBinding", self.name, spec)
 
 
@@ -140,6 +138,8 @@ class Wishes:
     bindings: dict[str, Binding] = field(default_factory=dict)
     kept: set[tuple[str, str]] = field(default_factory=set)
     """(cluster, folder) where a bundle was let go with its objects kept."""
+    gone: set[str] = field(default_factory=set)
+    """Targets of bindings that were deleted."""
     values: dict[str, str] = field(default_factory=dict)
     """Vault path → newest value."""
     commands: dict[str, str] = field(default_factory=dict)
@@ -155,7 +155,7 @@ class Wishes:
             if cluster in self.placed(bundle):
                 for one in self.tree.get(bundle.folder, ()):
                     if not self.is_theirs(cluster, one):
-                        found[place_of(one)] = dict(one)
+                        found[place_of(dict(one))] = dict(one)
         return found
 
     def is_theirs(self, cluster: str, one: Any) -> bool:
@@ -222,7 +222,9 @@ class Wishes:
 
     def secrets(self, cluster: str) -> dict[str, str | None]:
         """Name of a bound Secret → its value; None where there must be none."""
-        found: dict[str, str | None] = {}
+        found: dict[str, str | None] = dict.fromkeys(self.gone)
+        if cluster == CLASH_CLUSTER:
+            found.pop(FOREIGN_SECRET, None)
         for one in self.bindings.values():
             if one.target == FOREIGN_SECRET and cluster == CLASH_CLUSTER:
                 continue

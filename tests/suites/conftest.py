@@ -16,6 +16,8 @@ from tests.bus_server import FleetServer, fleet_server
 from tests.simulation.bus import SimulatedServer
 from tests.suites.bus_pairs import C1, CLOCK, Buses
 
+OPERATOR_KEY = "U" + "A" * 55
+
 
 @pytest.fixture(scope="session")
 async def suite_fleet(processes: Processes, server_dir: Path) -> AsyncIterator[FleetServer]:
@@ -39,7 +41,7 @@ async def buses(bus_fleet: FleetServer | None) -> AsyncIterator[Buses]:
         yield Buses(
             server.bus("controller"),
             server.bus("c1", streams.agent_permissions(C1), account="AGENTS", user="UAGENT"),
-            server.bus("operator", streams.operator_permissions("operator"), account="OPERATORS"),
+            server.bus("operator", streams.operator_permissions(OPERATOR_KEY), account="OPERATORS"),
             "UAGENT",
         )
         return

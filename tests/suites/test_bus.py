@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from fleetbus.runtime.clock import wait_until
 from fleetbus.runtime.ports import Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed
 from fleetbus.schemas.errors import SequenceConflict as Conflict
 from fleetbus.schemas.subjects import ClusterId
 from tests.suites.bus_pairs import C1, C2, CLOCK, Buses, given, soon
+from tests.waiting import wait_until
 
 # Writing
 

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Awaitable
 import orjson
 import pytest
 
-from fleetbus.runtime.clock import wait_until
 from fleetbus.runtime.ports import Bus, Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPermitted
 from fleetbus.schemas.errors import SequenceConflict as Conflict
 from tests.suites.bus_pairs import C1, C2, CLOCK, Buses, next_of, soon
+from tests.waiting import wait_until
 
 # Subscribing
 

@@ -14,11 +14,12 @@ from fleetbus.agent.capabilities.commands.drivers.catalogue import DRIVERS
 from fleetbus.agent.capabilities.commands.drivers.job import Job
 from fleetbus.agent.capabilities.commands.drivers.rehearsal import Rehearsal
 from fleetbus.local.kubernetes import ControlPlane
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.schemas.capabilities.commands import ID_LABEL
 from fleetbus.schemas.errors import AlreadyExists
+from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 SYSTEM = "fleetbus-system"

@@ -27,7 +27,8 @@ from fleetbus.agent.ports import Artifacts, Keep
 from fleetbus.agent.settings import AgentSettings
 from fleetbus.agent.standing import Standing
 from fleetbus.runtime.clock import Clock
-from fleetbus.runtime.loop import both, described, repeat
+from fleetbus.runtime.failures import described
+from fleetbus.runtime.loop import both, repeat
 from fleetbus.runtime.ports import Bus, Message
 from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import parse_json
@@ -57,6 +58,8 @@ class _Mailbox:
     which: str
     subject: str
     accepted: Accepted
+    kept: Accepted
+    """What is known to be kept; `accepted` may be ahead of it."""
     wanted: int = 0
     done: int = 0
     stale_reads: int = 0
@@ -70,6 +73,10 @@ class _Mailbox:
 
     async def wait_due(self) -> None:
         await self.due.wait()
+
+
+def _mailbox(which: str, subject: str, accepted: Accepted) -> _Mailbox:
+    return _Mailbox(which, subject, accepted, accepted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,7 @@ async def follow_mailboxes(reader: Reader) -> None:
     """For ever: look at start, on every nudge and connection, and now and then, since nudges get lost."""
     cluster, epoch = reader.settings.identity.cluster, reader.settings.epoch
     boxes = {
-        which: _Mailbox(which, subject, parse_accepted(reader.keep.kept(kept_key(which)), epoch))
+        which: _mailbox(which, subject, parse_accepted(reader.keep.kept(kept_key(which)), epoch))
         for which, subject in (("desired", subjects.desired(cluster)), ("command", subjects.command(cluster)))
     }
     takes: dict[str, _Take] = {"desired": _take_head, "command": _take_commands}
@@ -248,6 +255,8 @@ async def _deliver_commands(reader: Reader, box: _Mailbox, found: AcceptedComman
 
 
 async def _keep(reader: Reader, box: _Mailbox, accepted: Accepted) -> None:
-    if accepted != box.accepted:
+    # Counts at once: a write whose answer is lost may stand, and what is older must not follow it.
+    box.accepted = accepted
+    if accepted != box.kept:
         await reader.keep.keep({kept_key(box.which): accepted.kept()})
-        box.accepted = accepted
+        box.kept = accepted

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,8 +14,9 @@ from fleetbus.agent.ports import Rule
 from fleetbus.agent.quantities import cores, quantity
 from fleetbus.agent.standing import Standing
 from fleetbus.runtime.clock import Clock
-from fleetbus.runtime.loop import described
+from fleetbus.runtime.failures import described
 from fleetbus.runtime.ports import Kube, Resource
+from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.errors import ApplyRefused, FleetbusError, MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.events import Happened
 from fleetbus.schemas.states import Capacity, Facts
@@ -32,6 +34,7 @@ _REGION = "topology.kubernetes.io/region"
 _PROVIDER_LABEL = "fleetbus.dev/provider"
 
 
+@cache
 def agent_version() -> str:
     try:
         return version("fleetbus-agent")
@@ -46,7 +49,7 @@ async def verify_cluster(kube: Kube, uid: str) -> None:
     if here != uid:
         raise SettingsInvalid(
             f"this cluster's kube-system has the UID {here}, the agent was joined to {uid}",
-            where="Secret fleetbus-system/fleetbus-agent",
+            where=f"Secret {AGENT_NAMESPACE}/{AGENT_NAME}",
             remedy="this is a copy of another cluster: join it under a name of its own",
         )
 

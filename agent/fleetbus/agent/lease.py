@@ -14,7 +14,7 @@ import structlog
 
 from fleetbus.agent.settings import NAME, NAMESPACE
 from fleetbus.runtime.clock import Clock
-from fleetbus.runtime.loop import described
+from fleetbus.runtime.failures import described
 from fleetbus.runtime.ports import Kube, Resource
 from fleetbus.schemas.errors import AlreadyExists, FleetbusError, KubeConflict, NotFound
 

@@ -16,13 +16,13 @@ from fleetbus.agent.keep import AGENT_STATE
 from fleetbus.agent.keep import NAME as STATE_NAME
 from fleetbus.agent.ports import Rule
 from fleetbus.agent.settings import NAME, NAMESPACE
+from fleetbus.schemas.agent_pod import AGGREGATE_LABEL
 
 Profile = Literal["observe", "standard", "full"]
 """observe: writes nothing but the agent's own state. standard: the usual kinds, extended by ClusterRoles with
 the label AGGREGATE_LABEL. full: also RBAC objects and aggregated APIs, to be fenced by the cluster's owner."""
 
 PROFILES: tuple[Profile, ...] = get_args(Profile)
-AGGREGATE_LABEL = "fleetbus.dev/aggregate-to-agent"
 
 _RBAC = "rbac.authorization.k8s.io"
 _READ = ("get", "list", "watch")

@@ -24,7 +24,8 @@ async def beat(identity: Identity, bus: Bus, clock: Clock, reporter: Reporter) -
 
     async def step() -> float:
         if reporter.session and bus.connected:
-            await bus.publish(subject, Heartbeat(session=reporter.session, at=clock.now()).to_bytes())
+            heartbeat = Heartbeat(session=reporter.session, at=clock.now(), server=bus.server)
+            await bus.publish(subject, heartbeat.to_bytes())
             return clock.jitter(HEARTBEAT_S)
         return clock.jitter(1.0)
 

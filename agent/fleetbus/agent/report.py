@@ -71,6 +71,8 @@ class Reporter:
         self._unsent: set[str] = set()
         self._dirty = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._silent: tuple[int, float] | None = None
+        """The connection on which nothing has been acknowledged, and since when."""
         self._passes = 0
         self.session = 0
         """Sequence of this life's session state; 0 until it is written."""
@@ -119,6 +121,9 @@ class Reporter:
                                 await self._publish(aspect)
                         return
                     except BusUnavailable:
+                        if not self.session:
+                            self._dirty.set()
+                            return
                         await self._clock.sleep(self._clock.jitter(1.0))
                     except SequenceConflict:
                         self._unsent.add(aspect)
@@ -126,10 +131,7 @@ class Reporter:
                         return
         except TimeoutError:
             if self._bus.connected and self._bus.connection == connection:
-                log.warning(
-                    "no acknowledgement from the bus, connecting anew", within_s=ACKNOWLEDGED_WITHIN_S
-                )
-                await self._bus.reconnect()
+                await self._connect_anew()
 
     @contextmanager
     def awaiting(self) -> Iterator[None]:
@@ -148,6 +150,30 @@ class Reporter:
                 return
 
     async def _flush(self) -> None:
+        connection = self._bus.connection
+        try:
+            await self._flush_all()
+        except BusUnavailable:
+            await self._leave_silence(connection)
+            raise
+        self._silent = None
+
+    async def _leave_silence(self, connection: int) -> None:
+        """Nothing was acknowledged; after a while of that on one connection, look for another."""
+        now_s = self._clock.monotonic_s()
+        if not self._bus.connected or self._bus.connection != connection:
+            self._silent = None
+        elif self._silent is None or self._silent[0] != connection:
+            self._silent = (connection, now_s)
+        elif now_s - self._silent[1] >= ACKNOWLEDGED_WITHIN_S:
+            self._silent = None
+            await self._connect_anew()
+
+    async def _connect_anew(self) -> None:
+        log.warning("no acknowledgement from the bus, connecting anew", within_s=ACKNOWLEDGED_WITHIN_S)
+        await self._bus.reconnect()
+
+    async def _flush_all(self) -> None:
         self._dirty.clear()
         if not self.session:
             await self._open_session()
@@ -191,6 +217,9 @@ class Reporter:
 
     def _overtaken(self) -> None:
         log.warning("another session has been opened", session=self.session)
+        self._end_session()
+
+    def _end_session(self) -> None:
         self.session = 0
         record, now = self._records[SESSION], self._clock.now()
         self._records[SESSION] = record.again(next_serial(record.serial, now), now)
@@ -198,11 +227,21 @@ class Reporter:
     async def _publish(self, aspect: str) -> None:
         subject, content = self._signed(aspect, self._records[aspect])
         if aspect == SESSION:
-            self.session = await self._bus.put(Put(subject, content, expected=self.session))
+            self.session = await self._put(Put(subject, content, expected=self.session))
             return
         cluster = self._identity.cluster
         session = subjects.state(cluster, SESSION)
-        await self._bus.put(Put(subject, content, expected=self.session, expected_subject=session))
+        await self._put(Put(subject, content, expected=self.session, expected_subject=session))
+
+    async def _put(self, put: Put) -> int:
+        connection = self._bus.connection
+        try:
+            return await self._bus.put(put)
+        except BusUnavailable:
+            if self._bus.connected and self._bus.connection == connection:
+                # It may still arrive, and only a new session keeps it from replacing what is written after it.
+                self._end_session()
+            raise
 
     def _signed(self, aspect: str, record: Record) -> tuple[str, bytes]:
         who = self._identity

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 from fleetbus.agent.ports import Identity
 from fleetbus.runtime.ports import Kube, Resource
+from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.errors import FleetbusError, NotFound, SettingsInvalid
 from fleetbus.schemas.signing import key_of_seed, verify_key
 from fleetbus.schemas.subjects import ClusterId, cluster_name
 
-NAMESPACE = "fleetbus-system"
-NAME = "fleetbus-agent"
+NAMESPACE = AGENT_NAMESPACE
+NAME = AGENT_NAME
 SECRET = Resource("", "v1", "secrets", "Secret", True)
 POD_VAULT_TOKEN = Path("/var/run/secrets/fleetbus/vault-token")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MAX_MESSAGE_BYTES = 256
+from fleetbus.schemas.conditions import MAX_MESSAGE_BYTES
 
 
 def cut(text: str, limit_bytes: int = MAX_MESSAGE_BYTES) -> str:

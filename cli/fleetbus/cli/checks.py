@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from fleetbus.cli.describe_kinds import heading
-from fleetbus.cli.output import Output
+from fleetbus.cli.output import Output, heading
 from fleetbus.cli.table import Cell
 from fleetbus.cli.text import age, counted
+from fleetbus.schemas.agent_pod import AGENT_LOGS
 from fleetbus.schemas.api import Overview
 
 AREAS: Final = ("you", "bus", "vault", "fleet")
@@ -87,7 +87,7 @@ def _away(found: Overview) -> Check:
         "bad",
         f"{len(found.away)} of {counted(total, 'cluster')} away: {names}{more}",
         why="its agent does not run, or does not reach the bus",
-        fix="kubectl -n fleetbus-system logs deploy/fleetbus-agent",
+        fix=AGENT_LOGS,
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetbus.cli import exit_codes
+from fleetbus.cli import exit_codes, view
 from fleetbus.cli.ceremony.agent_pod import deployment
 from fleetbus.cli.ceremony.join import Joined, JoinRequest, Reload, Say, join
 from fleetbus.cli.ceremony.leave import leave_bus, leave_vault
@@ -22,10 +22,17 @@ from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
 from fleetbus.cli.wait import Target, wait_for
 from fleetbus.cli.waiting import Goal
+from fleetbus.runtime.clock import SystemClock
+from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPermitted, SettingsInvalid
 from fleetbus.schemas.subjects import MAIN, ClusterId
+
+if TYPE_CHECKING:
+    from fleetbus.client import Fleet
+    from fleetbus.schemas.api import ApplyResult
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_CONTROLLER_S = 20.0
 
 
 @click.group("cluster")
@@ -60,7 +67,8 @@ def command() -> None:
     type=click.Choice(PROFILES),
     default="standard",
     show_default=True,
-    help="The agent's rights.",
+    help="The agent's rights: observe writes nothing, standard the usual kinds; full may also give rights that it"
+    " does not have itself (bind, escalate), for bundles that bring RBAC, such as cert-manager.",
 )
 @click.option(
     "--image", default="", help="Image that runs `fleetbus-agent`; without it no Deployment is made."
@@ -74,6 +82,10 @@ def command() -> None:
     "--print", "printing", is_flag=True, help="Print the objects for kubectl; the cluster is only read."
 )
 @click.option("--document-only", is_flag=True, help="Print the Cluster document instead of applying it.")
+@click.option(
+    "--replace", is_flag=True, help="It stands in the place of another cluster that has joined by this name."
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before --replace.")
 @click.option("--wait", "waiting", is_flag=True, help="Wait until the agent has registered.")
 @click.option("--timeout", "timeout_s", type=Duration(), default="2m", show_default=True, help="For --wait.")
 @pass_invocation
@@ -84,16 +96,24 @@ def join_command(invocation: Invocation, /, name: str, **options: Any) -> int:
     fleetbus cluster join edge-1 --kubeconfig edge.yaml --fleet-dir fleet --print > agent.yaml
 
     Makes the cluster's user on the bus, its mount and entity in Vault, the agent in the cluster, and the Cluster
-    document. Run twice it changes nothing. What --print prints holds the agent's seed: whoever reads it can
-    speak as this cluster.
+    document. Run twice it changes nothing; a name that another cluster has is refused. What --print prints holds
+    the agent's seed: whoever reads it can speak as this cluster.
     """
+    yes = bool(options.pop("yes"))
     chosen = Chosen(**options)
     output = invocation.output
+    ClusterId(chosen.realm, name)
+    if chosen.replace:
+        consequence = (
+            f"lets this cluster have all that cluster {name} has: bundles, secrets, Vault's identity."
+        )
+        confirm(invocation, consequence, name, yes=yes)
     # What is printed is for another program, so everything else goes to standard error.
     quiet = chosen.printing or chosen.document_only
     say = output.say if quiet else output.line
     reload = reload_by(chosen.how, chosen.folder) if chosen.how else default_reload(chosen.folder)
-    joined = invocation.run_async(_join(name, chosen, reload, say))
+    read_record(chosen.folder)
+    joined = invocation.run_async(_join(name, chosen, reload, say, stored_uid(invocation, name)))
     if reload is None:
         say(f"The bus was not told: reload it with {chosen.folder}/nats/server.conf.")
     if chosen.printing:
@@ -123,12 +143,34 @@ class Chosen:
     vault_token_file: Path | None
     printing: bool
     document_only: bool
+    replace: bool
     waiting: bool
     timeout_s: float
 
 
-async def _join(name: str, chosen: Chosen, reload: Reload | None, say: Say) -> Joined:
-    request = JoinRequest(name, chosen.realm, parse_labels(chosen.labels), chosen.owner, chosen.servers)
+def stored_uid(invocation: Invocation, name: str) -> str:
+    """The UID by which the controller knows a cluster; '' when it knows none, or cannot be asked."""
+
+    async def ask(fleet: Fleet) -> str:
+        rows = (await fleet.list("Cluster", names=(name,))).rows
+        return str(view.spec(rows[0].document).get("uid") or "") if rows else ""
+
+    try:
+        return invocation.run(ask)
+    except (BusUnavailable, NotFound, NotPermitted, SettingsInvalid):
+        return ""
+
+
+async def _join(name: str, chosen: Chosen, reload: Reload | None, say: Say, stored: str) -> Joined:
+    request = JoinRequest(
+        name,
+        chosen.realm,
+        parse_labels(chosen.labels),
+        chosen.owner,
+        chosen.servers,
+        stored_uid=stored,
+        replace=chosen.replace,
+    )
     objects = agent_manifests(chosen.manifests, profile=chosen.profile)
     if chosen.image:
         objects.append(deployment(chosen.image))
@@ -162,13 +204,26 @@ def _print_objects(output: Output, joined: Joined) -> None:
 
 def _apply(invocation: Invocation, joined: Joined, name: str, timeout_s: float | None, *, quiet: bool) -> int:
     output = invocation.output
-    result = invocation.run(lambda fleet: fleet.apply([dict(joined.document)], reason="cluster join"))
+    result = invocation.run(lambda fleet: _given(fleet, dict(joined.document)))
     for one in result.applied:
         (output.say if quiet else output.line)(f"cluster/{one.name} {one.verb}")
     if timeout_s is None:
         return exit_codes.DONE
     targets: list[Target] = [("Cluster", name, Goal("Connected"))]
     return invocation.run(lambda fleet: wait_for(fleet, targets, timeout_s, output))
+
+
+async def _given(fleet: Fleet, document: dict[str, Any]) -> ApplyResult:
+    """All else is done by now: a controller that is only just starting, or changing, is waited for."""
+    clock = SystemClock()
+    end = clock.monotonic_s() + _CONTROLLER_S
+    while True:
+        try:
+            return await fleet.apply([document], reason="cluster join")
+        except BusUnavailable:
+            if clock.monotonic_s() >= end:
+                raise
+        await clock.sleep(0.3)
 
 
 @command.command("remove", short_help="take a cluster out of the fleet")

@@ -92,15 +92,16 @@ def list_(invocation: Invocation, cluster: str, form: str) -> int:
 
 @command.command("cancel", short_help="cancel an order")
 @click.argument("identifier", metavar="ID")
+@click.option("--reason", default="", help="Kept in the audit record.")
 @pass_invocation
-def cancel(invocation: Invocation, identifier: str) -> int:
+def cancel(invocation: Invocation, identifier: str, reason: str) -> int:
     """
     \b
     fleetbus command list
-    fleetbus command cancel 01kb5xq7t2m4a9zc
+    fleetbus command cancel 01kb5xq7t2m4a9zc --reason INC-4711
     """
     identifier = identifier.removeprefix("command/")
-    invocation.run(lambda fleet: fleet.cancel_command(identifier))
+    invocation.run(lambda fleet: fleet.cancel_command(identifier, reason=reason))
     invocation.output.line(f"command/{identifier} cancelled")
     return exit_codes.DONE
 

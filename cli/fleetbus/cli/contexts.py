@@ -34,6 +34,11 @@ def save(name: str, servers: Sequence[str], *, user: str, seed_file: Path, ca_fi
     return True
 
 
+def user_of(name: str) -> str:
+    """Who speaks in the context of this name; '' when there is none."""
+    return next((one.user for one in load_contexts().contexts if one.name == name), "")
+
+
 def spoken_to(name: str) -> str:
     """The name of the context that `name` ('' for the current one) means; '-' when there is none."""
     try:

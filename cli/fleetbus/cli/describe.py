@@ -8,10 +8,10 @@ import click
 
 from fleetbus.cli import exit_codes, view
 from fleetbus.cli.columns import Seen
-from fleetbus.cli.describe_kinds import SECTIONS, heading
 from fleetbus.cli.event_lines import event_line
 from fleetbus.cli.invocation import Invocation, pass_invocation
-from fleetbus.cli.output import Output
+from fleetbus.cli.kinds import shown
+from fleetbus.cli.output import Output, heading
 from fleetbus.cli.references import one_of
 from fleetbus.cli.table import Cell
 from fleetbus.cli.text import age, duration, parse_time
@@ -53,8 +53,7 @@ def describe(output: Output, found: Described) -> None:
     _ready(output, seen)
     if view.metadata(document).get("deletionTimestamp") or found.live.get("deleting"):
         heading(output, "Deleting", "it goes when every placed cluster's receipt is in")
-    for section in SECTIONS.get(view.kind_of(document), ()):
-        section(output, seen)
+    shown(view.kind_of(document)).describe(output, seen)
     _conditions(output, seen)
     _events(output, found, view.reference(document))
 

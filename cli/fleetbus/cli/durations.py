@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 
 import click
 
 from fleetbus.cli.text import parse_time
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+from fleetbus.schemas.durations import parse_duration
 
 
 class Duration(click.ParamType[float]):
@@ -25,13 +22,6 @@ class Duration(click.ParamType[float]):
         if seconds is None:
             self.fail(f"`{value}` is no duration; write 30s, 5m or 1h30m", param, ctx)
         return seconds
-
-
-def parse_duration(text: str) -> float | None:
-    """Seconds; None when it is no duration."""
-    if not re.fullmatch(rf"(?:{_PART.pattern})+", text):
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
 def since(text: str, now: datetime) -> datetime | int:

@@ -14,6 +14,7 @@ from fleetbus.cli.output import Output
 from fleetbus.cli.references import kind_of_word, one_of
 from fleetbus.cli.table import Cell
 from fleetbus.cli.text import counted
+from fleetbus.schemas.catalogue import KINDS, placed_kinds
 from fleetbus.schemas.codes import CODES, code_named
 from fleetbus.schemas.errors import NotFound
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from fleetbus.schemas.api import Explained
 
 _SHOWN_NAMES = 6
-_PLACED_KINDS = ("Bundle", "SecretBinding")
 
 
 @click.command("explain")
@@ -42,8 +42,8 @@ def command(invocation: Invocation, what: tuple[str, ...], cluster: str, form: s
     if len(what) == 1 and "/" not in what[0]:
         return print_field(invocation.output, what[0])
     kind, name = one_of(what)
-    if kind not in _PLACED_KINDS:
-        words = "bundles and secretbindings have a placement"
+    if kind not in placed_kinds():
+        words = f"{' and '.join(KINDS[one].plural for one in placed_kinds())} have a placement"
         raise click.UsageError(f"{words}; write {kind_of_word(kind).lower()}.spec for the fields.")
     found = invocation.run(lambda fleet: fleet.explain(name, cluster=cluster, kind=kind))
     if form != "text":

@@ -37,16 +37,6 @@ def print_unexpected(error: BaseException, output: Output) -> None:
     )
 
 
-def single(error: BaseException) -> FleetbusError | None:
-    """The first error of the tree in `error`, which may be a group; None when it holds anything else."""
-    if isinstance(error, FleetbusError):
-        return error
-    if isinstance(error, BaseExceptionGroup):
-        found = [single(one) for one in error.exceptions]
-        return None if None in found else found[0]
-    return None
-
-
 def state_folder() -> Path:
     """Where the command keeps what it may lose: tracebacks, names for completion."""
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleetbus.cli import exit_codes, view
-from fleetbus.cli.columns import Seen, cells, columns_of, titles
+from fleetbus.cli.columns import Seen, cells, titles
 from fleetbus.cli.failure import print_error
 from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.kinds import columns_of
 from fleetbus.cli.output import Output
 from fleetbus.cli.references import Wanted, wanted
 from fleetbus.cli.table import Cell
@@ -31,7 +32,9 @@ _CAUSES_FROM = 50
 """From so many rows on, the last line counts by reason."""
 
 
-@click.command("get")
+@click.command(
+    "get", epilog=f"Types: {', '.join(f'{one.plural} ({one.short_names[0]})' for one in KINDS.values())}."
+)
 @click.argument("what", nargs=-1, metavar="TYPE[,TYPE] [NAME…] | TYPE/NAME…")
 @click.option("-o", "--output", "form", type=click.Choice(FORMS), default="table", show_default=True)
 @click.option(
@@ -56,8 +59,6 @@ def command(
     fleetbus get bundles -o wide
     fleetbus get bundle/ingress -o yaml
     fleetbus get clusters -l env=prod -w
-
-    Types: clusters (cl), sources (src), bundles (bu), secretbindings (sb).
     """
     asked = wanted(what)
     if watch and len(asked) > 1:

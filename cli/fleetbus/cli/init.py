@@ -8,9 +8,9 @@ import click
 
 from fleetbus.cli import exit_codes
 from fleetbus.cli.ceremony.files import read_text
-from fleetbus.cli.ceremony.folder import authority_file
+from fleetbus.cli.ceremony.folder import authority_file, server_file
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_streams, make_vault, person_seed_file
-from fleetbus.cli.ceremony.record import FleetRecord, VaultPlace, read_record
+from fleetbus.cli.ceremony.record import FILE, FleetRecord, VaultPlace, read_record
 from fleetbus.cli.ceremony.servers import vault_admin
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
@@ -27,9 +27,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--host", "hosts", multiple=True, help="Name or address by which the bus is reached; the first is told."
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=4222, show_default=True)
-@click.option("--operator", "operators", multiple=True, default=("admin",), show_default=True)
-@click.option("--subscriber", "subscribers", multiple=True, default=("events",), show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), help="Of the bus; 4222 for a new fleet.")
+@click.option("--operator", "operators", multiple=True, help="Added; `admin` for a new fleet.")
+@click.option("--subscriber", "subscribers", multiple=True, help="Added; `events` for a new fleet.")
 @click.option("--vault-address", default="", help="https:// address of Vault, to write its part as well.")
 @click.option("--vault-token-file", type=_FILE, help="Its owner's token; or set VAULT_TOKEN.")
 @click.option("--vault-ca", type=_FILE, help="PEM file of the authority of Vault's certificate.")
@@ -42,7 +42,7 @@ def command(
     folder: Path,
     name: str,
     hosts: tuple[str, ...],
-    port: int,
+    port: int | None,
     operators: tuple[str, ...],
     subscribers: tuple[str, ...],
     vault_address: str,
@@ -58,7 +58,8 @@ def command(
     nats-server -c fleet/nats/server.conf
     fleetbus init --out fleet --online
 
-    Run twice it changes nothing. The folder holds every key of the fleet: whoever has it owns the fleet.
+    Run again it changes what is said and nothing else. The folder holds every key of the fleet: whoever has it
+    owns the fleet.
     """
     output = invocation.output
     if online:
@@ -66,16 +67,18 @@ def command(
         invocation.run_async(make_streams(folder, record, SystemClock(), replicas=replicas))
         output.line(f"fleet/{record.fleet} streams ", Cell("ready", "good"))
         return exit_codes.DONE
-    if not name or not hosts:
+    there = (folder / FILE).is_file()
+    if not there and not (name and hosts):
         raise click.UsageError("Say --name and --host.")
-    plan = FleetPlan(name, hosts, port, operators=operators, subscribers=subscribers)
+    named = name or read_record(folder).fleet
+    plan = FleetPlan(named, hosts, port or 0, operators=operators, subscribers=subscribers)
     record = make_fleet(folder, plan, SystemClock().now(), output.line)
     if vault_address:
         ca = read_text(vault_ca) if vault_ca else ""
         place = VaultPlace(address=vault_address.rstrip("/"), ca=ca)
-        invocation.run_async(_vault(place, vault_token_file, vault_ca, folder, record, output))
+        invocation.run_async(_vault(place, vault_token_file, vault_ca, folder, output))
     if not no_context:
-        _save_context(folder, record, operators[0], output)
+        _save_context(folder, record, operators, output)
     output.line(f"fleet/{record.fleet} ", Cell("ready", "good"), f" in {folder}")
     _next(output, folder)
     return exit_codes.DONE
@@ -86,16 +89,18 @@ async def _vault(
     token_file: Path | None,
     ca_file: Path | None,
     folder: Path,
-    record: FleetRecord,
     output: Output,
 ) -> None:
     async with vault_admin(place, token_file, ca_file) as admin:
-        await make_vault(admin, place, folder, record, output.line)
+        await make_vault(admin, place, folder, output.line)
 
 
-def _save_context(folder: Path, record: FleetRecord, operator: str, output: Output) -> None:
-    from fleetbus.cli.contexts import save
+def _save_context(folder: Path, record: FleetRecord, asked: tuple[str, ...], output: Output) -> None:
+    from fleetbus.cli.contexts import save, user_of
 
+    known = [one.name for one in record.people if one.role == "operator"]
+    before = user_of(record.fleet)
+    operator = asked[0] if asked else before if before in known else known[0]
     written = save(
         record.fleet,
         record.bus_servers,
@@ -111,7 +116,7 @@ def _save_context(folder: Path, record: FleetRecord, operator: str, output: Outp
 def _next(output: Output, folder: Path) -> None:
     output.note("")
     for line in (
-        f"cd {folder / 'nats'} && nats-server -c server.conf",
+        f"nats-server -c {server_file(folder)}",
         f"fleetbus init --out {folder} --online",
         f"fleetbus-controller --config {folder / 'controller.json'}",
         f"fleetbus cluster join NAME --kube-context CONTEXT --fleet-dir {folder}",

@@ -29,6 +29,8 @@ _COLOURS: Final = {
     "number": "34",
 }
 
+_TITLE_WIDTH: Final = 12
+
 _SYMBOLS: Final = {"good": "✓", "busy": "◐", "wait": "○", "warn": "▲", "bad": "✗", "away": "?"}
 _WORDS: Final = {"good": "ok", "busy": "run", "wait": "wait", "warn": "warn", "bad": "FAIL", "away": "away"}
 
@@ -178,3 +180,8 @@ def standard_output(colour: str = "auto") -> Output:
         screen_of(sys.stdout, environment, colour),
         screen_of(sys.stderr, environment, colour),
     )
+
+
+def heading(output: Output, title: str, *parts: Cell | str) -> None:
+    """A line that starts with its title."""
+    output.line(Cell(title.ljust(_TITLE_WIDTH - 1) + " ", "name"), *parts)

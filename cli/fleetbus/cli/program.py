@@ -14,9 +14,11 @@ from typing import Any, Final
 import click
 
 from fleetbus.cli import exit_codes
-from fleetbus.cli.failure import print_error, print_unexpected, single
+from fleetbus.cli.failure import print_error, print_unexpected
 from fleetbus.cli.invocation import Connect, Invocation, connect_to_fleet
+from fleetbus.cli.kind_words import WORDS
 from fleetbus.cli.output import Output, standard_output
+from fleetbus.runtime.failures import known_leaf
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 
 COMMANDS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
@@ -24,7 +26,7 @@ COMMANDS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         "Look",
         (
             ("status", "the fleet in five lines: what is wrong, what moves, what waits for you"),
-            ("get", "clusters, sources, bundles, secretbindings as a table"),
+            ("get", f"{', '.join(words[0] for _, words in WORDS)} as a table"),
             ("describe", "one of them, with what is wrong first"),
             ("explain", "why a bundle is where it is; what a field or an error code means"),
             ("events", "what happened, and what happens"),
@@ -186,7 +188,7 @@ def main(
         _forget_output()
         return exit_codes.FAILED
     except (FleetbusError, BaseExceptionGroup) as error:
-        known = single(error)
+        known = known_leaf(error)
         if known is None:
             print_unexpected(error, invocation.output)
             return exit_codes.FAILED

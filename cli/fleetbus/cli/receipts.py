@@ -10,13 +10,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from fleetbus.cli import exit_codes, view
-from fleetbus.cli.describe_kinds import heading
-from fleetbus.cli.output import Output
+from fleetbus.cli.output import Output, heading
 from fleetbus.cli.table import Cell
 from fleetbus.cli.text import counted, parse_time, rfc3339_ms
 from fleetbus.runtime.clock import SystemClock
-from fleetbus.schemas.capabilities.bundles import MAX_LISTED
 from fleetbus.schemas.capabilities.secrets import BOUND, REASON_NOT_OURS, REASON_REFUSED
+from fleetbus.schemas.conditions import MAX_LISTED
 
 if TYPE_CHECKING:
     from fleetbus.client import Fleet

@@ -44,6 +44,7 @@ def revoke_command(
 
     Vault refuses first, then the clusters remove the Secret, then each proves it by a read of its apiserver.
     Ends with 0 when all have proved it, with 124 when some are still to come, with 1 when one failed.
+    No apply takes it back: to bind it again, delete the SecretBinding and apply it anew.
     """
     name = name.removeprefix("secretbinding/").removeprefix("sb/")
     found = invocation.run(lambda fleet: fleet.describe("SecretBinding", name)).document

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetbus.cli import exit_codes
-from fleetbus.cli.describe_kinds import heading
 from fleetbus.cli.invocation import Invocation, pass_invocation
-from fleetbus.cli.output import Output
+from fleetbus.cli.output import Output, heading
 from fleetbus.cli.table import Cell
 from fleetbus.cli.text import counted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from fleetbus.cli.output import Output
 from fleetbus.cli.references import one
 from fleetbus.cli.table import Cell
 from fleetbus.cli.waiting import Goal, Standing, Verdict, judge
+from fleetbus.schemas.catalogue import condition_types
 
 if TYPE_CHECKING:
     from fleetbus.client import Fleet
@@ -40,6 +42,8 @@ def command(invocation: Invocation, what: tuple[str, ...], goal: str, timeout_s:
     """
     wanted = parse_goal(goal)
     targets = [(*one(text), wanted) for text in what]
+    for kind, _, _ in targets:
+        check_type(kind, wanted)
     return invocation.run(lambda fleet: wait_for(fleet, targets, timeout_s, invocation.output))
 
 
@@ -52,6 +56,16 @@ def parse_goal(text: str) -> Goal:
     if word != "condition" or not type_ or status not in {"", "True", "False", "Unknown"}:
         raise click.UsageError(f"--for `{text}`: write condition=Ready, condition=Ready=False or delete.")
     return Goal(type_, status or "True")
+
+
+def check_type(kind: str, goal: Goal) -> None:
+    """Raises UsageError for a condition that no document of this kind has: waiting for it would never end."""
+    known = condition_types(kind)
+    if goal.deletion or goal.type in known:
+        return
+    near = difflib.get_close_matches(goal.type, known, n=1)
+    told = f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}."
+    raise click.UsageError(f"--for condition={goal.type}: a {kind} has no such condition. {told}")
 
 
 async def wait_for(fleet: Fleet, targets: Sequence[Target], timeout_s: float, output: Output) -> int:

@@ -10,17 +10,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-_TYPES: Final = ("clusters", "sources", "bundles", "secretbindings")
-_KIND_OF: Final = {
-    word: kind
-    for kind, words in {
-        "Cluster": ("cluster", "clusters", "cl"),
-        "Source": ("source", "sources", "src"),
-        "Bundle": ("bundle", "bundles", "bu"),
-        "SecretBinding": ("secretbinding", "secretbindings", "sb"),
-    }.items()
-    for word in words
-}
+from fleetbus.cli.kind_words import WORDS
+
+_TYPES: Final = tuple(words[0] for _, words in WORDS)
+_KIND_OF: Final = {word: kind for kind, words in WORDS for word in words}
 _COMMANDS: Final = (
     *("status", "get", "describe", "explain", "events", "doctor", "apply", "validate", "delete", "release"),
     *("sync", "wait", "command", "secret", "init", "cluster", "local", "context", "help", "completion"),
@@ -74,7 +67,7 @@ def candidates(before: Sequence[str], last: str) -> Sequence[str]:
         return [f"{word}/{name}" for name in _names().get(_KIND_OF.get(word, ""), ())]
     if len(given) > 1 and given[1] in _KIND_OF:
         return _names().get(_KIND_OF[given[1]], ())
-    return (*_TYPES, *(f"{kind.lower()}/" for kind in ("Cluster", "Source", "Bundle", "SecretBinding")))
+    return (*_TYPES, *(f"{kind.lower()}/" for kind, _ in WORDS))
 
 
 def _after_group(group: str, given: Sequence[str]) -> Sequence[str]:

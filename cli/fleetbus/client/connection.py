@@ -15,6 +15,7 @@ from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, NotPermitted, SettingsInvalid
+from fleetbus.schemas.signing import key_of_seed, public_key
 
 CONNECT_TIMEOUT_S = 6.0
 
@@ -49,10 +50,11 @@ class _Heard:
 async def connected_bus(context: Context, clock: Clock) -> AsyncIterator[NatsBus]:
     """A connected bus. Raises SettingsInvalid, NotPermitted, BusUnavailable."""
     heard = _Heard()
+    seed = await asyncio.to_thread(context.seed)
     settings = BusSettings(
         servers=context.servers,
-        nkey_seed=await asyncio.to_thread(context.seed),
-        inbox_prefix=subjects.operator_inbox(context.user),
+        nkey_seed=seed,
+        inbox_prefix=subjects.personal_inbox(public_key(key_of_seed(seed))),
         name=f"fleetbus client {context.user}",
         ca_file=str(context.ca_file) if context.ca_file else "",
     )

@@ -21,7 +21,9 @@ from fleetbus.schemas.errors import NotFound, SettingsInvalid
 
 CONFIG_VARIABLE = "FLEETBUS_CONFIG"
 CONTEXT_VARIABLE = "FLEETBUS_CONTEXT"
-_NO_CONTEXT = "`fleetbus init` or `fleetbus local up` makes one"
+NO_CONTEXT = "FB5002"
+"""Code of the error when nobody has said which fleet is meant."""
+_MAKES_ONE = "`fleetbus init` or `fleetbus local up` makes one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,16 @@ def load_context(name: str = "", *, file: Path | None = None) -> Context:
     found = load_contexts(path)
     wanted = name or os.environ.get(CONTEXT_VARIABLE, "") or found.current
     if not wanted:
-        raise SettingsInvalid("there is no current context", where=str(path), remedy=_NO_CONTEXT)
+        raise SettingsInvalid(
+            "there is no current context", where=str(path), remedy=_MAKES_ONE, code=NO_CONTEXT
+        )
     for context in found.contexts:
         if context.name == wanted:
             return context
     known = ", ".join(context.name for context in found.contexts) or "none"
-    raise SettingsInvalid(f"there is no context `{wanted}`", where=str(path), remedy=f"there are: {known}")
+    raise SettingsInvalid(
+        f"there is no context `{wanted}`", where=str(path), remedy=f"there are: {known}", code=NO_CONTEXT
+    )
 
 
 def load_contexts(file: Path | None = None) -> Contexts:

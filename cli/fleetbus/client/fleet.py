@@ -57,7 +57,7 @@ class Fleet:
     ) -> api.ListResult:
         """Documents of a kind with their status; `bundle` keeps the clusters on which it is placed."""
         asked = api.ListRequest(kind=kind, names=names, labels=labels, bundle=bundle)
-        return await self._ask("list", asked, api.ListResult)
+        return await self._rest("list", asked, await self._ask("list", asked, api.ListResult))
 
     async def watch(
         self, kind: str, *, names: tuple[str, ...] = (), labels: str = ""
@@ -75,6 +75,8 @@ class Fleet:
                 found = await self._ask(
                     "watch", asked, api.ListResult, timeout_s=asked.wait_s + _WATCH_GRACE_S
                 )
+                if not answered or found.version != version:
+                    found = await self._rest("watch", asked, found)
             except BusUnavailable:
                 if not answered:
                     raise
@@ -85,6 +87,17 @@ class Fleet:
             if not answered or found.version != version:
                 yield found
             version, failures, answered = found.version, 0, True
+
+    async def _rest(
+        self, verb: str, asked: api.ListRequest | api.WatchRequest, first: api.ListResult
+    ) -> api.ListResult:
+        """The whole list, of whose pages one is known. It is as old as the oldest of them."""
+        rows, after = [*first.rows], first.more_after
+        while after:
+            page = await self._ask(verb, asked.model_copy(update={"after": after}), api.ListResult)
+            rows += page.rows
+            after = page.more_after
+        return first.model_copy(update={"rows": tuple(rows), "more_after": ""})
 
     async def describe(self, kind: str, name: str) -> api.Described:
         return await self._ask("describe", api.NameRequest(kind=kind, name=name), api.Described)
@@ -122,8 +135,8 @@ class Fleet:
     async def run_command(self, order: CommandOrder) -> CommandRow:
         return await self._command(api.CommandRequest(action="run", order=order))
 
-    async def cancel_command(self, id: str) -> CommandRow:
-        return await self._command(api.CommandRequest(action="cancel", id=id))
+    async def cancel_command(self, id: str, *, reason: str = "") -> CommandRow:
+        return await self._command(api.CommandRequest(action="cancel", id=id, reason=reason))
 
     async def list_commands(self, *, cluster: str = "") -> tuple[CommandRow, ...]:
         """Open commands and those that ended lately, newest first."""

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from fleetbus.controller.server_time import ServerTime
-from fleetbus.runtime.loop import leaf
+from fleetbus.runtime.failures import first_leaf
 from fleetbus.runtime.ports import Bus, Put
 from fleetbus.schemas import artifacts as form
 from fleetbus.schemas import subjects
@@ -52,7 +52,7 @@ class Artifacts:
                 for _ in range(min(AT_ONCE, len(left))):
                     tasks.create_task(self._store(one_by_one))
         except BaseExceptionGroup as raised:
-            raise leaf(raised) from raised
+            raise first_leaf(raised) from raised
 
     async def _store(self, artifacts: Iterator[Artifact]) -> None:
         for artifact in artifacts:

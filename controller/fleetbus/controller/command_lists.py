@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import structlog
 
 from fleetbus.controller import orders
 from fleetbus.controller.fence import Fence
@@ -14,24 +17,35 @@ from fleetbus.controller.publish import uid_of
 from fleetbus.controller.recent import parsed
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
+from fleetbus.controller.store import Author
 from fleetbus.controller.views import Known
 from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
-from fleetbus.runtime.ports import Bus
+from fleetbus.runtime.failures import raised_at
+from fleetbus.runtime.ports import Bus, Put
 from fleetbus.schemas import subjects
-from fleetbus.schemas.capabilities.commands import EVENT_ISSUED, CommandOrder
+from fleetbus.schemas.capabilities.commands import EVENT_ISSUED, REASON_ISSUED, CommandOrder
 from fleetbus.schemas.desired import Command, CommandList, next_serial
-from fleetbus.schemas.documents import Status
+from fleetbus.schemas.documents import Audit, Status
 from fleetbus.schemas.errors import NotFound, NotPossible, Refused, SequenceConflict, Transient
 from fleetbus.schemas.events import Happened
 from fleetbus.schemas.signing import Sign, unverified
 from fleetbus.schemas.streams import DESIRED, EVENTS
 
-REASON_ISSUED = "CommandIssued"
 _TIDY_EVERY_S = 600.0
 _LOOK_BACK = timedelta(minutes=10)
 
 Commands = tuple[Command, ...]
+
+_log = structlog.get_logger("controller")
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """Who changes a list, and which command it is about."""
+
+    author: Author
+    command: str
 
 
 class CommandLists:
@@ -59,9 +73,12 @@ class CommandLists:
         self._said: set[str] = set()
         self._say: Worklist[str] = Worklist(clock, self._say_issued, at_once=2)
 
-    async def change(self, cluster: str, change: Callable[[Commands], Commands]) -> None:
+    async def change(
+        self, cluster: str, change: Callable[[Commands], Commands], audited: Audited | None = None
+    ) -> None:
         """Publish what `change` makes of the cluster's list, unless it is the same.
 
+        The audit record of what somebody asked for is written first: no order goes out without one.
         Raises NotFound, Refused, and BusUnavailable when it is not known whether it was written.
         """
         async with self._locks[cluster]:
@@ -79,7 +96,7 @@ class CommandLists:
             after = change(before)
             if after == before:
                 return
-            now = self._time.now()
+            now = self._time.to_sign()
             new = CommandList(
                 fleet=self._known.fleet,
                 cluster=uid_of(view),
@@ -89,10 +106,24 @@ class CommandLists:
                 commands=after,
             )
             subject = subjects.command(view.id)
+            if audited is not None:
+                await self._write_audit(audited)
             self._doubtful.add(view.id)
             await self._fence.put([(subject, self._sign(subject, new.to_bytes()))])
             self._doubtful.discard(view.id)
             self._known.put_commands(view.id, new)
+
+    async def _write_audit(self, audited: Audited) -> None:
+        author = audited.author
+        audit = Audit(
+            id=self._clock.identifier(),
+            at=self._clock.now(),
+            by=author.by,
+            verb=author.verb,
+            object=f"command/{audited.command}",
+            reason=author.reason,
+        )
+        await self._bus.put(Put(subjects.audit(audit.id), audit.to_bytes()))
 
     async def _read_again(self, cluster: subjects.ClusterId) -> None:
         """What stands in a mailbox whose last write was not acknowledged: nothing that was told may be dropped."""
@@ -105,10 +136,12 @@ class CommandLists:
 
     async def issue(self, view: ClusterView, order: CommandOrder, by: str) -> Command:
         """Put an order at the end of a cluster's list; that it was issued is said as soon as it stands there."""
-        command = orders.ordered(order, self._clock.identifier(), self._time.now(), by)
+        command = orders.ordered(order, self._clock.identifier(), self._time.to_sign(), by)
         results = view.results
         await self.change(
-            view.id.name, lambda before: orders.added(before, command, results, self._time.now())
+            view.id.name,
+            lambda before: orders.added(before, command, results, self._time.to_sign()),
+            Audited(Author(by, "command run", order.reason), command.id),
         )
         return command
 
@@ -128,7 +161,7 @@ class CommandLists:
         view = self._known.cluster(cluster)
         if view is None or view.commands is None or view.document.deleting:
             return
-        since = self._time.now() - _LOOK_BACK
+        since = self._time.to_sign() - _LOOK_BACK
         listed = [command for command in view.commands.commands if command.issued_at > since]
         unsaid = [command for command in listed if command.id not in self._said]
         if not unsaid:
@@ -167,18 +200,28 @@ class CommandLists:
         view = self._known.cluster(name)
         results = view.results if view else None
         try:
-            await self.change(name, lambda before: orders.remaining(before, results, self._time.now()))
+            await self.change(name, lambda before: orders.remaining(before, results, self._time.to_sign()))
         except (Transient, NotFound, Refused):
             return  # It is looked at again the next time.
+        except Exception as error:  # The edge of the loop: one cluster's list must not stop the others.
+            _log.error(
+                "a list was not tidied", cluster=name, error=type(error).__name__, raised_at=raised_at(error)
+            )
 
 
 def _issued(view: ClusterView, command: Command) -> Happened:
+    because = f": {command.reason}" if command.reason else ""
     return Happened(
         type=EVENT_ISSUED,
         subject=f"command/{command.id}",
         reason=REASON_ISSUED,
-        message=f"{command.driver} to {view.id.name}, by {command.issued_by}",
-        details={"cluster": view.id.name, "driver": command.driver},
+        message=f"{command.driver} to {view.id.name}, by {command.issued_by}{because}",
+        details={
+            "cluster": view.id.name,
+            "driver": command.driver,
+            "by": command.issued_by,
+            "why": command.reason,
+        },
     )
 
 

@@ -20,6 +20,7 @@ from fleetbus.runtime.ports import Bus
 @dataclass(frozen=True, slots=True)
 class Desk:
     """`operators`: public nkey → name, read afresh each time. `version`: this controller's.
+    `settings_problem`: why the settings as they are now cannot be read, or nothing.
 
     `watching`: the kinds that are being watched now, one entry a watcher.
     """
@@ -36,6 +37,7 @@ class Desk:
     capabilities: Sequence[Capability]
     operators: Callable[[], Mapping[str, str]]
     version: str
+    settings_problem: Callable[[], str] = lambda: ""
     watching: list[str] = field(default_factory=list)
 
     def capability(self, kind: str) -> Capability | None:

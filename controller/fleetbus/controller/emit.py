@@ -3,6 +3,9 @@
 Every event is written expecting the chain's last sequence, and carries in a header how far each origin has
 come. So the chain's last event tells a controller that starts, or one that lost a race, what has been emitted;
 nothing else is remembered. An origin's transitions go out in their order.
+
+EVENTS forgets the oldest of all: so that no cluster can drive the others' out, each has an allowance, and what is
+beyond it waits in the cluster's own outbox, which is bounded.
 """
 
 from __future__ import annotations
@@ -19,18 +22,24 @@ from fleetbus.controller.ports import Change, Key
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
-from fleetbus.controller.text import clean
 from fleetbus.controller.views import CLUSTER, Known
 from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Bus, Put
 from fleetbus.schemas import subjects
+from fleetbus.schemas.catalogue import events_told_in
 from fleetbus.schemas.documents import Status
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError
 from fleetbus.schemas.events import EMITTED_HEADER, Transition, cloud_event, emitted_header, emitted_in
 from fleetbus.schemas.streams import EVENTS
 
 MOST_BYTES = 32 * 1024
+BURST = 500
+"""Events of one cluster that go out at once, after it was quiet for so long that the allowance is whole."""
+PER_S = 5.0
+"""Events of one cluster in the long run."""
+_LEAST_WAIT_S = 1.0
 _ROUND = 64
 """Statuses whose events go out before they are trimmed: what the header must hold stays small."""
 _REMEMBERED = 16
@@ -56,13 +65,34 @@ class Chain:
         self.emitted.move_to_end(origin)
 
 
+@dataclass(slots=True)
+class Allowance:
+    """How many events of one cluster may go out now: a token bucket."""
+
+    at_s: float
+    left: float = BURST
+
+    def take(self, now_s: float) -> float:
+        """0 when one more may go out, and it is counted; else the seconds until it may."""
+        self.left = min(float(BURST), self.left + (now_s - self.at_s) * PER_S)
+        self.at_s = now_s
+        if self.left < 1:
+            return max(_LEAST_WAIT_S, (1 - self.left) / PER_S)
+        self.left -= 1
+        return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Transitions of one origin that may not be events yet. `cluster` names their source, if any."""
+    """Transitions of one origin that may not be events yet. `cluster` names their source, if any.
+
+    `types`: those that the origin may tell; None for the controller's own, which may tell all.
+    """
 
     origin: str
     cluster: str | None
     transitions: tuple[Transition, ...]
+    types: frozenset[str] | None = None
 
 
 def due(chain: Chain, pending: Iterable[Pending]) -> list[tuple[Pending, Transition]]:
@@ -83,21 +113,23 @@ def due(chain: Chain, pending: Iterable[Pending]) -> list[tuple[Pending, Transit
     return [(one, transition) for _, one, transition in sorted(keyed, key=lambda entry: entry[0])]
 
 
-def fitting(transition: Transition) -> Transition | None:
-    """The transition with printable, bounded text; None when its type can be no event's."""
+def fitting(transition: Transition, types: frozenset[str] | None = None) -> Transition | None:
+    """The transition with printable, bounded text; None when its type can be no event's, or none of `types`."""
+    if types is not None and transition.type not in types:
+        return None
     try:
         subjects.event_type(transition.type)
     except DocumentInvalid:
         return None
     details = {
-        clean(key, 64): clean(value, 1024) if isinstance(value, str) else value
+        cleaned(key, 64): cleaned(value, 1024) if isinstance(value, str) else value
         for key, value in list(transition.details.items())[:64]
     }
     short = transition.model_copy(
         update={
-            "subject": clean(transition.subject, 320),
-            "reason": clean(transition.reason, 128),
-            "message": clean(transition.message, 2048),
+            "subject": cleaned(transition.subject, 320),
+            "reason": cleaned(transition.reason, 128),
+            "message": cleaned(transition.message, 2048),
             "details": details,
         }
     )
@@ -123,6 +155,7 @@ class Emitter:
         self._recent = recent
         self._time = time
         self._chains: dict[ChainKey, Chain] = {}
+        self._allowances: dict[ChainKey, Allowance] = {}
         self._pending_keys: dict[Key, None] = {}
         self._work: Worklist[ChainKey] = Worklist(clock, self._drain, at_once=16)
 
@@ -153,30 +186,50 @@ class Emitter:
             return None
         view = self._known.cluster(key[1])
         if view is not None and view.id.realm == key[0]:
-            await self._emit(
+            _, again_in_s = await self._emit(
                 key,
                 [
-                    Pending(f"{state.uid}/{aspect}", view.id.name, state.outbox.pending)
+                    Pending(
+                        f"{state.uid}/{aspect}", view.id.name, state.outbox.pending, events_told_in(aspect)
+                    )
                     for aspect, state in view.states.items()
                 ],
             )
+            return again_in_s
+        self._allowances.pop(key, None)
         return None
 
     async def _drain_fleet(self) -> None:
         while self._pending_keys:
-            keys = list(self._pending_keys)[:_ROUND]
+            keys = self._round(self._chains.get(FLEET_CHAIN) or await self._read(FLEET_CHAIN))
             found = [(key, status) for key in keys if (status := self._known.status(key)) is not None]
-            chain = await self._emit(FLEET_CHAIN, [_of_status(key, status) for key, status in found])
+            chain, _ = await self._emit(FLEET_CHAIN, [_of_status(key, status) for key, status in found])
             trims = [self._trim(key, status.uid, chain.emitted.get(status.uid, 0)) for key, status in found]
             for key in keys:
                 del self._pending_keys[key]
             done = await asyncio.gather(*trims, return_exceptions=True)
             failed = [(key, error) for (key, _), error in zip(found, done, strict=True) if error is not None]
             self._pending_keys.update(dict.fromkeys(key for key, _ in failed))
+            self._forget_trimmed(chain)
             if failed:
                 raise failed[0][1]
-            while len(chain.emitted) > _REMEMBERED:
-                chain.emitted.popitem(last=False)
+
+    def _round(self, chain: Chain) -> list[Key]:
+        """The next keys; first those whose marks the chain holds, since only their trimming lets it forget them."""
+
+        def is_new(key: Key) -> bool:
+            status = self._known.status(key)
+            return status is None or status.uid not in chain.emitted
+
+        return sorted(self._pending_keys, key=is_new)[:_ROUND]
+
+    def _forget_trimmed(self, chain: Chain) -> None:
+        """A mark stays while its status holds a transition, or that would become an event again."""
+        statuses = self._known.view().statuses.values()
+        untrimmed = {status.uid for status in statuses if status.outbox.pending}
+        forgettable = [origin for origin in chain.emitted if origin not in untrimmed]
+        for origin in forgettable[: max(0, len(chain.emitted) - _REMEMBERED)]:
+            del chain.emitted[origin]
 
     async def _trim(self, key: Key, uid: str, emitted: int) -> None:
         def amend(status: Status | None) -> Status | None:
@@ -186,8 +239,11 @@ class Emitter:
 
         await self._statuses.amend(key, amend)
 
-    async def _emit(self, key: ChainKey, pending: Iterable[Pending]) -> Chain:
-        """Raises SequenceConflict and BusUnavailable; then the chain is read anew before the next try."""
+    async def _emit(self, key: ChainKey, pending: Iterable[Pending]) -> tuple[Chain, float | None]:
+        """The chain as it is then, and after how many seconds the rest may go out, if something is left.
+
+        Raises SequenceConflict and BusUnavailable; then the chain is read anew before the next try.
+        """
         pending = list(pending)
         chain = self._chains.get(key) or await self._read(key)
         if key != FLEET_CHAIN and pending:
@@ -196,20 +252,28 @@ class Emitter:
             for origin in [one for one in chain.emitted if one.partition("/")[0] not in owners]:
                 del chain.emitted[origin]
         for one, transition in due(chain, pending):
-            short = fitting(transition)
+            short = fitting(transition, one.types)
             too_old = not chain.last and transition.at + _KEPT < self._time.now()
             if short is None or too_old:
                 _log.warning(
-                    "a transition makes no event", origin=one.origin, type=clean(transition.type, 80)
+                    "a transition makes no event", origin=one.origin, type=cleaned(transition.type, 80)
                 )
                 chain.mark(one.origin, transition.sequence)
                 continue
+            if wait_s := self._wait_s(key):
+                return chain, wait_s
             try:
                 await self._write(key, chain, one, short)
             except FleetbusError:
                 self._chains.pop(key, None)
                 raise
-        return chain
+        return chain, None
+
+    def _wait_s(self, key: ChainKey) -> float:
+        if key == FLEET_CHAIN:
+            return 0.0
+        now_s = self._clock.monotonic_s()
+        return self._allowances.setdefault(key, Allowance(now_s)).take(now_s)
 
     async def _write(self, key: ChainKey, chain: Chain, one: Pending, transition: Transition) -> None:
         event = cloud_event(self._known.fleet, one.cluster, one.origin, transition)

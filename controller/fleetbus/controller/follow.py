@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
+from fleetbus.controller.ports import ClusterView
 from fleetbus.controller.server_time import ServerTime
-from fleetbus.controller.text import clean
-from fleetbus.controller.verification import Expected, verified_state
+from fleetbus.controller.verification import Accepted, Expected, verified_state
 from fleetbus.controller.views import CLUSTER, Known, cluster_spec
 from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Bus, CaughtUp, Message
 from fleetbus.schemas import subjects
+from fleetbus.schemas.capabilities.clusters import ClusterDetails
 from fleetbus.schemas.desired import CommandList, Head
 from fleetbus.schemas.documents import Status, Stored
 from fleetbus.schemas.errors import FleetbusError, MessageMalformed
@@ -55,7 +58,9 @@ class Follow:
         self._refusals: dict[str, dict[str, str]] = {}
         self._telling: Worklist[str] = Worklist(clock, self._tell, at_once=1, spacing_s=lambda: TOLD_EVERY_S)
         self._rereads: Worklist[str] = Worklist(clock, self._read_again, at_once=2)
-        self._identities: dict[str, tuple[str, str, str]] = {}
+        self._identities: dict[str, Identity] = {}
+        self._new: set[str] = set()
+        """Clusters that joined since and whose states may be those of a former one of their name."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -75,6 +80,7 @@ class Follow:
                     tasks.create_task(self._follow(stream, subject, take, event))
                 for event in caught:
                     await event.wait()
+            self._remember_members()
             self._known.listeners.append(self._identity_changed)
             tasks.create_task(self._telling.run())
             tasks.create_task(self._rereads.run())
@@ -89,9 +95,13 @@ class Follow:
             try:
                 take(item)
             except FleetbusError as error:
-                _log.warning("a stored message is left out", where=clean(item.subject), reason=str(error))
+                _log.warning(
+                    "a stored message is left out", where=cleaned(item.subject, 512), reason=str(error)
+                )
             except Exception as error:  # The edge of the loop: one message must not stop the others.
-                _log.error("a stored message failed", where=clean(item.subject), error=type(error).__name__)
+                _log.error(
+                    "a stored message failed", where=cleaned(item.subject, 512), error=type(error).__name__
+                )
 
     def _take_document(self, message: Message) -> None:
         subject = subjects.parse_document(message.subject)
@@ -165,14 +175,26 @@ class Follow:
             return
         session = view.states.get("session")
         expected = Expected.of(self._known.fleet, cluster, spec, session.uid if session else "")
-        last = view.states.get(aspect)
         try:
-            state, body = verified_state(message.subject, message.data, aspect, expected, last)
+            state, body = verified_state(
+                message.subject, message.data, aspect, expected, self._accepted(view, aspect)
+            )
         except FleetbusError as error:
             self._refuse(cluster.name, aspect, error)
             return
         self._accept(cluster.name, aspect)
         self._known.put_state(cluster.name, state, body)
+
+    def _accepted(self, view: ClusterView, aspect: str) -> Accepted | None:
+        """The status tells of the time before this controller."""
+        last = view.states.get(aspect)
+        if last is not None:
+            return Accepted(last.uid, last.serial)
+        status = self._known.status(view.document.key)
+        if status is None or status.uid != view.document.uid:
+            return None
+        details = ClusterDetails.from_json(status.details)
+        return Accepted(details.uid, details.serials.get(aspect, 0))
 
     def _accept(self, name: str, aspect: str) -> None:
         refusals = self._refusals.get(name)
@@ -180,7 +202,7 @@ class Follow:
             self._telling.add(name)
 
     def _refuse(self, name: str, aspect: str, error: FleetbusError) -> None:
-        sentence = clean(f"{aspect}: {error.message}" + (f"; {error.remedy}" if error.remedy else ""))
+        sentence = cleaned(f"{aspect}: {error.message}" + (f"; {error.remedy}" if error.remedy else ""), 512)
         refusals = self._refusals.setdefault(name, {})
         if refusals.get(aspect) == sentence:
             return
@@ -200,18 +222,32 @@ class Follow:
             _log.warning("a cluster's message is refused", cluster=name, reason=sentence)
         self._known.put_refused(name, sentence)
 
+    def _remember_members(self) -> None:
+        """Who is a member at the start. One of which nothing was ever accepted may have a former one's states."""
+        for view in self._known.clusters():
+            name, identity = view.id.name, _identity(view.document)
+            if identity is not None:
+                self._identities[name] = identity
+            status = self._known.status(view.document.key)
+            if name in self._refusals and not (status and status.details.get("registered")):
+                self._new.add(name)
+                self._rereads.add(name)
+
     def _identity_changed(self, change: object) -> None:
         """A Cluster document with another key, UID or realm: what was refused may be right now, or the reverse."""
         kind, name = getattr(change, "kind", ""), getattr(change, "name", "")
         if getattr(change, "what", "") != "document" or kind != CLUSTER:
             return
         stored = self._known.document((CLUSTER, name))
-        spec = cluster_spec(stored) if stored else None
-        identity = (spec.realm, spec.key, spec.uid) if spec else ("", "", "")
-        if self._identities.get(name) != identity:
+        before, identity = self._identities.get(name), _identity(stored) if stored else None
+        if identity is None:
+            self._identities.pop(name, None)
+            self._refusals.pop(name, None)
+        elif before != identity:
             self._identities[name] = identity
-            if spec is not None:
-                self._rereads.add(name)
+            if before is None or before.document != identity.document:
+                self._new.add(name)
+            self._rereads.add(name)
 
     async def _read_again(self, name: str) -> None:
         view = self._known.cluster(name)
@@ -220,9 +256,37 @@ class Follow:
         messages = await self._bus.get_many(STATE.name, subjects.states_of(view.id), limit=64)
         result = await self._bus.get_last(STATE.name, subjects.result(view.id))
         messages.sort(key=lambda message: not message.subject.endswith(".session"))
+        if name in self._new:
+            self._refusals.pop(name, None)
         for message in [*messages, *([result] if result else [])]:
             self._known.forget(message.subject)
             self._take_state(message)
+        if name in self._new:
+            await self._purge_refused(view)
+            self._new.discard(name)
+
+    async def _purge_refused(self, view: ClusterView) -> None:
+        """What a former cluster of this name left would be refused, and told, for ever."""
+        for aspect in self._refusals.pop(view.id.name, {}):
+            subject = subjects.result(view.id) if aspect == RESULT_ASPECT else subjects.state(view.id, aspect)
+            await self._bus.purge(STATE.name, subject)
+            self._known.forget(subject)
+        self._telling.add(view.id.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What decides whose states a cluster's are. `document`: the UID of its document, new with every join."""
+
+    document: str
+    realm: str
+    key: str
+    uid: str
+
+
+def _identity(stored: Stored) -> Identity | None:
+    spec = cluster_spec(stored)
+    return Identity(stored.uid, spec.realm, spec.key, spec.uid) if spec else None
 
 
 def _place(subject: str) -> tuple[ClusterId, str] | None:

@@ -14,6 +14,8 @@ from datetime import datetime
 import structlog
 
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.failures import leaves
+from fleetbus.runtime.loop import apart
 from fleetbus.runtime.ports import Bus, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, SequenceConflict, SettingsInvalid, Transient
@@ -78,19 +80,21 @@ class Leader:
             term = await self._wait_term()
             _log.info("leading", term=term.number, holder=self._holder)
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._keep())
-                    tasks.create_task(_under(work, term))
+                await apart(self._work_while_held(work, term))
             except* Transient as errors:
                 _log.warning(
                     "no longer leading",
                     term=term.number,
-                    reason="; ".join(sorted({str(error) for error in _leaves(errors)})),
+                    reason="; ".join(sorted({str(error) for error in leaves(errors)})),
                 )
             finally:
                 await self._release()
-            _stop_if_cancelled()
             await self._clock.sleep(self._clock.jitter(POLL_S / 4))
+
+    async def _work_while_held(self, work: Callable[[Term], Awaitable[None]], term: Term) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep())
+            tasks.create_task(_under(work, term))
 
     async def _wait_term(self) -> Term:
         waiting = False
@@ -178,19 +182,5 @@ class Leader:
             _log.info("the lease was not released and will run out", after_s=LEASE_S)
 
 
-def _stop_if_cancelled() -> None:
-    """A TaskGroup whose children fail while it is cancelled raises their errors instead (Python 3.11, 3.12)."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 async def _under(work: Callable[[Term], Awaitable[None]], term: Term) -> None:
     await work(term)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found

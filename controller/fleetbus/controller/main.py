@@ -15,16 +15,19 @@ from pathlib import Path
 import structlog
 from nacl.signing import SigningKey
 
-from fleetbus.controller.catalogue import CAPABILITIES
+from fleetbus.controller.catalogue import CAPABILITIES, rendering_without_isolation
 from fleetbus.controller.doors import api, directory
 from fleetbus.controller.holder import is_gone, this_holder
 from fleetbus.controller.leader import Leader, Term
 from fleetbus.controller.ports import Capability, Ports
+from fleetbus.controller.programs import without_network_possible
 from fleetbus.controller.settings import Operators, Settings, load_settings, read_key, read_secret
 from fleetbus.controller.term_work import Door, Fleet, work
 from fleetbus.controller.vault_groups import VaultGroups
+from fleetbus.controller.vault_token import kept_alive
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock, SystemClock
+from fleetbus.runtime.failures import described, leaves
 from fleetbus.runtime.logs import configure
 from fleetbus.runtime.ports import Bus
 from fleetbus.runtime.vault_admin import VaultAdmin
@@ -45,6 +48,7 @@ async def run_controller(
     holder: str,
     gone: Callable[[str], bool] | None = None,
     operators: Callable[[], Mapping[str, str]] | None = None,
+    settings_problem: Callable[[], str] = lambda: "",
     capabilities: Sequence[Capability] = CAPABILITIES,
 ) -> None:
     """Lead whenever it can, and do the controller's work under each term, until cancelled.
@@ -61,6 +65,7 @@ async def run_controller(
         capabilities=capabilities,
         operators=operators or (lambda: settings.operators),
         version=_version(),
+        settings_problem=settings_problem,
     )
     doors: list[Door] = [api.serve]
     if settings.documents_dir is not None:
@@ -85,8 +90,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
         configure(SystemClock(), level=settings.log_level, program="controller", fleet=settings.fleet)
         asyncio.run(_serve(settings, given.config))
     except* FleetbusError as errors:
-        for error in _leaves(errors):
-            print(f"fleetbus-controller: {error}", file=sys.stderr)
+        for error in leaves(errors):
+            print(f"fleetbus-controller: {described(error, 2048)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -100,12 +105,16 @@ async def _serve(settings: Settings, path: Path) -> None:
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, operators.read_again)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
+    capabilities = _capabilities(settings)
     async with AsyncExitStack() as stack:
         groups = None
         if settings.vault_address:
-            groups = VaultGroups(await stack.enter_async_context(_vault(settings)))
+            admin = await stack.enter_async_context(_vault(settings))
+            groups = VaultGroups(admin)
+            if settings.vault_token_file:
+                await stack.enter_async_context(kept_alive(admin, settings.vault_token_file, clock))
         bus = await stack.enter_async_context(NatsBus(_bus_settings(settings), clock))
-        ports = Ports(clock, groups, settings.work_dir, settings.credentials_dir)
+        ports = Ports(clock, groups, settings.work_dir, settings.credentials_dir, settings.local_sources)
         controller = asyncio.create_task(
             run_controller(
                 settings,
@@ -116,6 +125,8 @@ async def _serve(settings: Settings, path: Path) -> None:
                 holder=this_holder(),
                 gone=is_gone,
                 operators=operators,
+                capabilities=capabilities,
+                settings_problem=operators.problem,
             )
         )
         stopping = asyncio.create_task(stopped.wait())
@@ -127,6 +138,16 @@ async def _serve(settings: Settings, path: Path) -> None:
             await asyncio.wait((controller,))
         if not controller.cancelled():
             controller.result()
+
+
+def _capabilities(settings: Settings) -> Sequence[Capability]:
+    """As the settings let kustomize run; what follows for the fleet is said once, here."""
+    if settings.render_without_isolation:
+        _log.warning("kustomize is not kept from the network", setting="renderWithoutIsolation")
+        return rendering_without_isolation()
+    if not without_network_possible():
+        _log.warning("kustomizations are refused: kustomize cannot be kept from the network here")
+    return CAPABILITIES
 
 
 def _bus_settings(settings: Settings) -> BusSettings:
@@ -149,10 +170,3 @@ def _version() -> str:
         return version("fleetbus-controller")
     except PackageNotFoundError:
         return "0.0.0"
-
-
-def _leaves(group: BaseExceptionGroup[FleetbusError]) -> list[str]:
-    found: list[str] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error.sentence()]
-    return found

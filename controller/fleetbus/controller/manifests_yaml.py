@@ -1,7 +1,8 @@
 """YAML as `kubectl` reads it (sigs.k8s.io/yaml over YAML 1.1), and nothing beyond: no tags, dates, sexagesimals.
 
 Booleans are also `y`, `n`, `yes`, `no`, `on`, `off`; `0644` is octal; keys become strings; a key that is given
-twice is refused. libyaml refuses deep nesting; an alias bomb ends at a budget of nodes.
+twice is refused. libyaml refuses deep nesting; what composes to too many nodes (some 300 bytes each) ends at a
+limit while it is composed, an alias bomb at a budget while it is walked.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import yaml
 
 from fleetbus.schemas.errors import ObjectInvalid
 
-MAX_TEXT_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 200
 _MAX_INTEGER = 2**64
+_MAX_DIGITS = 100
 
 _NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
 _TRUE = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
@@ -52,10 +53,36 @@ class Marked:
         return f"{self.name}:{self.line}" if self.name else f"line {self.line}"
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most characters of a stream, nodes of one document, and nodes of the whole stream."""
+
+    text: int
+    document_nodes: int
+    nodes: int
+
+
+FILE = Limits(4 * 1024 * 1024, 500_000, 500_000)
+BUILT = Limits(32 * 1024 * 1024, 500_000, 2_000_000)
+"""For what a program has built out of many files."""
+
+
+class _TooManyNodes(Exception):
+    pass
+
+
 class _Composer(yaml.CSafeLoader):
-    """libyaml's parser and composer; what a plain scalar means is judged here."""
+    """libyaml's parser and composer; what a plain scalar means is judged here.
+
+    `left`: nodes that may still be composed. A node with a tag of its own is not asked for here.
+    """
+
+    left = 0
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+        self.left -= 1
+        if self.left < 0:
+            raise _TooManyNodes
         if kind is yaml.ScalarNode:
             return _PLAIN if implicit[0] else _STR
         return _MAP if kind is yaml.MappingNode else _SEQ
@@ -76,22 +103,38 @@ def load_documents(text: str, name: str = "") -> list[dict[str, Any]]:
     return [marked.value for marked in load_marked(text, name)]
 
 
-def load_marked(text: str, name: str = "") -> list[Marked]:
+def load_marked(text: str, name: str = "", limits: Limits = FILE) -> list[Marked]:
     """As `load_documents`, with the line at which each document begins."""
-    if len(text) > MAX_TEXT_BYTES:
-        raise ObjectInvalid(f"larger than {MAX_TEXT_BYTES // 2**20} MiB", where=name)
-    return list(_documents(text, name))
+    if len(text) > limits.text:
+        raise ObjectInvalid(f"larger than {limits.text // 2**20} MiB", where=name)
+    return list(_documents(text, name, limits))
 
 
-def _documents(text: str, name: str) -> Iterator[Marked]:
-    budget = _Budget(4 * len(text) + 10_000)
+def _nodes(text: str, limits: Limits) -> Iterator[yaml.Node | None]:
+    loader = _Composer(text)
+    # As many may have a tag as there are exclamation marks, and are not counted one by one.
+    left = limits.nodes - text.count("!")
     try:
-        for node in yaml.compose_all(text, Loader=_Composer):
+        loader.left = allowed = min(left, limits.document_nodes)
+        while loader.check_node():
+            yield loader.get_node()
+            left -= allowed - loader.left
+            loader.left = allowed = min(left, limits.document_nodes)
+    finally:
+        loader.dispose()
+
+
+def _documents(text: str, name: str, limits: Limits) -> Iterator[Marked]:
+    budget = _Budget(min(4 * len(text) + 10_000, 2 * limits.nodes))
+    try:
+        for node in _nodes(text, limits):
             if node is None or _is_empty(node):
                 continue
             if not isinstance(node, yaml.MappingNode):
                 raise _invalid("a mapping must stand here", node, name)
             yield Marked(_mapping(node, name, budget, 0), name, node.start_mark.line + 1)
+    except _TooManyNodes as error:
+        raise ObjectInvalid("it has too many values", where=name, remedy="make several files") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ObjectInvalid(
@@ -201,6 +244,8 @@ def _resolve(text: str, node: yaml.Node, name: str) -> Any:
 def _number(text: str, node: yaml.Node, name: str) -> int | str:
     sign = -1 if text.startswith("-") else 1
     digits = text.lstrip("+-").replace("_", "")
+    if len(digits) > _MAX_DIGITS:
+        raise _too_large(text, node, name)
     base = {"0b": 2, "0o": 8, "0x": 16}.get(digits[:2])
     try:
         if base is not None:
@@ -211,10 +256,16 @@ def _number(text: str, node: yaml.Node, name: str) -> int | str:
             number = sign * int(digits)
     except ValueError:
         # Such as `089`: no octal digits; Go's YAML goes on to read it as a decimal float.
-        return sign * int(digits) if digits.isdigit() else text
+        if not digits.isdigit():
+            return text
+        number = sign * int(digits)
     if not -_MAX_INTEGER // 2 <= number < _MAX_INTEGER:
-        raise _invalid(f"`{text[:40]}` needs more than 64 bits; quote it if it is text", node, name)
+        raise _too_large(text, node, name)
     return number
+
+
+def _too_large(text: str, node: yaml.Node, name: str) -> ObjectInvalid:
+    return _invalid(f"`{text[:40]}` needs more than 64 bits; quote it if it is text", node, name)
 
 
 def _place(name: str, mark: yaml.Mark) -> str:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from fleetbus.schemas.capabilities.commands import (
-    DRIVER_JOB,
-    DRIVER_REHEARSAL,
+    DRIVERS,
     PHASE_ACCEPTED,
     PHASE_EXPIRED,
     CommandOrder,
     CommandRow,
-    JobArguments,
-    RehearsalArguments,
 )
 from fleetbus.schemas.desired import Command
 from fleetbus.schemas.errors import DocumentInvalid, NotFound, NotPossible
-from fleetbus.schemas.models import Written
 from fleetbus.schemas.states import FINISHED, CommandResult, Results
 
 KEPT_FOR = timedelta(hours=1)
 MOST_LISTED = 50
 PHASE_ISSUED = "Issued"
 PHASE_CANCELLING = "Cancelling"
-
-DRIVERS: Mapping[str, type[Written]] = {DRIVER_JOB: JobArguments, DRIVER_REHEARSAL: RehearsalArguments}
-"""Driver → the model that its arguments must fit."""
 
 
 def ordered(order: CommandOrder, identifier: str, now: datetime, by: str) -> Command:
@@ -49,6 +42,7 @@ def ordered(order: CommandOrder, identifier: str, now: datetime, by: str) -> Com
         issued_at=now,
         deadline=now + timedelta(seconds=order.deadline_s),
         issued_by=by,
+        reason=order.reason,
     )
 
 
@@ -120,6 +114,7 @@ def _row(cluster: str, command: Command, result: CommandResult | None, now: date
         issued_at=command.issued_at.isoformat(),
         deadline=command.deadline.isoformat(),
         issued_by=command.issued_by,
+        reason=command.reason,
         output=result.output if result else {},
     )
 
@@ -137,9 +132,15 @@ def _phase(command: Command, result: CommandResult | None, now: datetime) -> str
 
 def _ended_at(command: Command, result: CommandResult | None, now: datetime) -> datetime | None:
     """When it ended; None while it is open. Without a word from the cluster it is over at its deadline."""
-    if result is not None:
-        return (result.finished_at or command.deadline) if result.phase in FINISHED else None
-    return command.deadline if command.deadline < now else None
+    if result is None:
+        return command.deadline if command.deadline < now else None
+    if result.phase not in FINISHED:
+        return None
+    told = result.finished_at
+    if told is None or told > now:
+        # A clock that goes wrong, or a lie: neither may keep an entry for ever.
+        return min(command.deadline, now)
+    return told
 
 
 def _by_id(results: Results | None) -> dict[str, CommandResult]:

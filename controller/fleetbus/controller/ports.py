@@ -1,6 +1,7 @@
 """What the controller's sides and its capabilities agree on. Capabilities return; the sides act.
 
-`reconcile` may use the ports that its capability declares; `section`, `retired` and `transitions` are pure.
+`reconcile` may use the ports that its capability declares; `section`, `retired`, `readiness` and `transitions`
+are pure.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class ClusterView:
     results: Results | None = None
     commands: CommandList | None = None
     last_seen_at: datetime | None = None
+    server: str = ""
+    """The server of the bus that the agent says it is connected to; unsigned, as its heartbeats are."""
     connected: bool = False
     published: tuple[int, int] = (0, 0)
     """(epoch, serial) of the head that was published last."""
@@ -74,12 +77,16 @@ class GroupAdmin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """`work_dir`: a folder for caches, worth nothing after a restart. `credentials_dir`: Git credentials by name."""
+    """`work_dir`: a folder for caches, worth nothing after a restart. `credentials_dir`: Git credentials by name.
+
+    `local_sources`: folders of this machine below which a Source may name a repository.
+    """
 
     clock: Clock
     groups: GroupAdmin | None
     work_dir: Path
     credentials_dir: Path | None = None
+    local_sources: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,18 @@ class Section:
     content: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """How many of a capability's documents are placed on a cluster, and ready there.
+
+    `condition` counts for the cluster's Ready; None when only the counts are shown.
+    """
+
+    placed: int
+    ready: int
+    condition: Condition | None = None
+
+
 Reconcile = Callable[[Stored, View, Ports, datetime], Awaitable[Outcome]]
 """(document, view, ports, now); the document's last status is in the view."""
 
@@ -135,6 +154,8 @@ class Capability:
     affected: Callable[[Change, View], Iterable[Key]]
     section: Callable[[ClusterView, View, datetime], Section | None] | None = None
     retired: Callable[[ClusterView, View, datetime], Sequence[Retired]] | None = None
+    readiness: Callable[[ClusterView, View, datetime], Readiness | None] | None = None
+    """How ready what this capability has placed on a cluster is there."""
     explain: Callable[[Stored, View, str], Mapping[str, Any]] | None = None
     """Why each cluster is in or out (`api.Explained` as JSON); with a cluster's name, why that one is."""
     release: Callable[[Stored, Status | None, int], Mapping[str, int]] | None = None

@@ -8,11 +8,14 @@ import structlog
 
 from fleetbus.controller.views import Known, cluster_spec
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.failures import raised_at
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Bus, Message
 from fleetbus.schemas import conditions, subjects
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.capabilities.clusters import CONNECTED, HEARTBEAT_S, MISSED_HEARTBEATS
 from fleetbus.schemas.errors import MessageMalformed
+from fleetbus.schemas.states import Heartbeat
 
 AWAY_AFTER_S = HEARTBEAT_S * MISSED_HEARTBEATS
 REQUEST_INFO = "Nats-Request-Info"
@@ -34,7 +37,10 @@ class Presence:
         async with subscribed as heartbeats, asyncio.TaskGroup() as tasks:
             tasks.create_task(self._judge())
             async for message in heartbeats:
-                self._take(message)
+                try:
+                    self._take(message)
+                except Exception as error:  # The edge of the loop: one heartbeat must not stop the others.
+                    _log.error("a heartbeat failed", error=type(error).__name__, raised_at=raised_at(error))
 
     def restore(self) -> None:
         """Whoever was connected when the last controller looked has the usual time to be heard again."""
@@ -53,11 +59,11 @@ class Presence:
         user = requester(message)
         if spec is None or (user and user != spec.key):
             return
-        self._heard(cluster.name)
+        self._heard(cluster.name, _server(message))
 
-    def _heard(self, name: str) -> None:
+    def _heard(self, name: str, server: str = "") -> None:
         self._heard_s[name] = self._clock.monotonic_s()
-        self._known.put_seen(name, self._clock.now())
+        self._known.put_seen(name, self._clock.now(), server)
 
     async def _judge(self) -> None:
         connection = self._bus.connection
@@ -76,6 +82,14 @@ class Presence:
                 else:
                     next_s = min(next_s, due_s)
             await self._clock.sleep(max(0.1, next_s - now_s))
+
+
+def _server(message: Message) -> str:
+    """Where the agent says it is connected; a heartbeat that cannot be read is one all the same."""
+    try:
+        return cleaned(Heartbeat.from_bytes(message.data).server, 64)
+    except MessageMalformed:
+        return ""
 
 
 def requester(message: Message) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -13,13 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from fleetbus.runtime.foreign_text import cleaned_lines
 from fleetbus.schemas.errors import ObjectInvalid, SettingsInvalid, TimeoutExpired
 
-_CONTROL = re.compile(
-    r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x09\x0b-\x1f\x7f-\x9f]"
-)
 _COMPLAINT_BYTES = 16 * 1024
+_GRACE_S = 2.0
 _CHUNK_BYTES = 64 * 1024
+_BLOCK_BYTES = 512
+"""The unit of `ulimit -f` (POSIX)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ async def run_program(
     hide: Iterable[str] = (),
     without_network: bool = False,
     memory_limit_bytes: int = 0,
+    file_limit_bytes: int = 0,
 ) -> Ended:
-    """Run to its end; cancelled or too late, it and its children are killed.
+    """Run to its end; cancelled or too late, it and its children are asked to end, and killed after 2 s.
 
-    `environment` is all that it gets. Raises TimeoutExpired, ObjectInvalid (more output than allowed),
-    SettingsInvalid (no such program).
+    `environment` is all that it gets, `file_limit_bytes` the most that it may write to one file. Raises
+    TimeoutExpired, ObjectInvalid (more output than allowed), SettingsInvalid (no such program).
     """
     name = Path(argv[0]).name
-    process = await _start(
-        [*_prefix(without_network, memory_limit_bytes, timeout_s), *argv], environment, folder
-    )
+    prefix = _prefix(without_network, memory_limit_bytes, file_limit_bytes, timeout_s)
+    process = await _start([*prefix, *argv], environment, folder)
     try:
         async with asyncio.timeout(timeout_s):
             output, complaint = await _drain(process, output_limit_bytes)
@@ -61,14 +61,14 @@ async def run_program(
         await _kill(process)
     if len(output) > output_limit_bytes:
         raise ObjectInvalid(f"{name} gave more than {output_limit_bytes // 2**20} MiB")
-    return Ended(code, output, clean(complaint.decode(errors="replace"), hide))
+    return Ended(code, output, _readable(complaint.decode(errors="replace"), hide))
 
 
-def clean(text: str, hide: Iterable[str] = ()) -> str:
+def _readable(text: str, hide: Iterable[str] = ()) -> str:
     """`text` without control characters and without anything that is in `hide`."""
     for secret in sorted({one for one in hide if one}, key=len, reverse=True):
         text = text.replace(secret, "***")
-    return _CONTROL.sub("", text).strip()
+    return cleaned_lines(text)
 
 
 def without_network_possible() -> bool:
@@ -107,33 +107,52 @@ async def _read(process: Process, stream: asyncio.StreamReader, limit_bytes: int
     while chunk := await stream.read(_CHUNK_BYTES):
         kept += chunk[: limit_bytes + 1 - len(kept)]
         if ends and len(kept) > limit_bytes:
-            _signal(process)
+            _signal(process, signal.SIGKILL)
             break
     return bytes(kept)
 
 
 async def _kill(process: Process) -> None:
-    if process.returncode is None:
-        _signal(process)
-        await process.wait()
-
-
-def _signal(process: Process) -> None:
+    """First politely: git takes its lock files and half a pack away."""
+    if process.returncode is not None:
+        return
+    _signal(process, signal.SIGTERM)
     try:
-        os.killpg(process.pid, signal.SIGKILL)
+        async with asyncio.timeout(_GRACE_S):
+            await process.wait()
+    except TimeoutError:
+        pass
+    finally:
+        _signal(process, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
     except ProcessLookupError:
         return
 
 
-def _prefix(without_network: bool, memory_limit_bytes: int, timeout_s: float) -> list[str]:
+def _prefix(
+    without_network: bool, memory_limit_bytes: int, file_limit_bytes: int, timeout_s: float
+) -> list[str]:
     prefix: list[str] = []
     if setpriv := _found("setpriv"):
         prefix += [setpriv, "--pdeathsig", "KILL", "--"]
     if without_network and (unshare := _unshare()):
         prefix += [unshare, "--map-root-user", "--net", "--"]
+    limits: list[str] = []
     if memory_limit_bytes:
-        limits = f"ulimit -v {memory_limit_bytes // 1024}; ulimit -t {int(timeout_s) + 1}; ulimit -c 0"
-        prefix += ["/bin/sh", "-c", f'{limits}; exec "$@"', "sh"]
+        limits += [
+            f"ulimit -v {memory_limit_bytes // 1024}",
+            f"ulimit -t {int(timeout_s) + 1}",
+            "ulimit -c 0",
+        ]
+    if file_limit_bytes:
+        limits.append(f"ulimit -f {file_limit_bytes // _BLOCK_BYTES}")
+    if limits:
+        prefix += ["/bin/sh", "-c", f'{"; ".join(limits)}; exec "$@"', "sh"]
     return prefix
 
 

@@ -15,11 +15,11 @@ import structlog
 from fleetbus.controller.artifacts import Artifacts, digests_in
 from fleetbus.controller.fence import Fence
 from fleetbus.controller.ports import Capability, Change, ClusterView, View
-from fleetbus.controller.server_time import ServerTime
-from fleetbus.controller.text import raised_at
+from fleetbus.controller.server_time import AHEAD, ServerTime
 from fleetbus.controller.views import CLUSTER, Known, cluster_spec
 from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
 from fleetbus.schemas.artifacts import Artifact, artifact
@@ -123,9 +123,6 @@ class Publisher:
         self._dirty.update(view.id.name for view in self._known.clusters())
         self._passes.add(_PASS)
 
-    def busy(self) -> bool:
-        return bool(self._dirty) or self._passes.busy([_PASS])
-
     async def run(self) -> None:
         """Publish what differs, and then whatever changes, until cancelled."""
         self.publish_all()
@@ -156,18 +153,23 @@ class Publisher:
         if not self._members_changed:
             return
         self._members_changed = False
-        present = {view.id for view in self._known.clusters()}
-        for cluster in sorted({*self._known.heads, *self._known.command_lists} - present, key=str):
-            if self._known.document((CLUSTER, cluster.name)) and not self._known.cluster(cluster.name):
-                continue
-            _log.info("a removed cluster's mailboxes are taken away", cluster=str(cluster))
-            await self.forget(cluster)
+        try:
+            present = {view.id for view in self._known.clusters()}
+            for cluster in sorted({*self._known.heads, *self._known.command_lists} - present, key=str):
+                if self._known.document((CLUSTER, cluster.name)) and not self._known.cluster(cluster.name):
+                    continue
+                _log.info("a removed cluster's mailboxes are taken away", cluster=str(cluster))
+                await self.forget(cluster)
+        except BaseException:
+            self._members_changed = True
+            raise
 
     def _spacing_s(self) -> float:
         """After a pass that told nobody anything only its own cost counts: what comes next is a first change."""
         return max(TOGETHER_S if self._has_told else 0.0, len(self._known.heads) * 0.0005)
 
     async def _pass(self, _: str) -> float | None:
+        await self._purge_orphans()
         names, self._dirty = self._dirty, set()
         try:
             self._has_told = await self._publish(sorted(names))
@@ -205,18 +207,18 @@ class Publisher:
         return True
 
     def _is_told(self, cluster: ClusterView, set_name: str) -> bool:
-        head = self._known.heads.get(cluster.id)
+        head, now = self._known.heads.get(cluster.id), self._time.to_sign()
         return (
             head is not None
             and head.set == set_name
             and head.cluster == uid_of(cluster)
             and head.epoch == self._fence.term.epoch
-            and head.issued_at + VALID / 2 > self._time.now()
+            and now - VALID / 2 < head.issued_at <= now + AHEAD
         )
 
     def _head(self, cluster: ClusterView, set_name: str) -> Head:
         last = self._known.heads.get(cluster.id)
-        now = self._time.now()
+        now = self._time.to_sign()
         return Head(
             fleet=self._known.fleet,
             cluster=uid_of(cluster),

@@ -46,13 +46,14 @@ class Recent:
         return [event for event in self._by_subject.get(subject, ()) if event.source.endswith(ending)]
 
     def in_cluster(self, cluster: str, limit: int = KEPT_EACH) -> list[CloudEvent]:
-        """The newest that come from one cluster, oldest first."""
+        """The newest that come from one cluster or, about it, from no other; oldest first."""
         ending = f"/clusters/{cluster}"
         found = [
             event
             for events in self._by_subject.values()
             for event in events
-            if event.source.endswith(ending) or event.subject == f"cluster/{cluster}"
+            if event.source.endswith(ending)
+            or (event.subject == f"cluster/{cluster}" and "/clusters/" not in event.source)
         ]
         return sorted(found, key=lambda event: event.time)[-limit:]
 

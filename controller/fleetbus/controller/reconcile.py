@@ -12,24 +12,23 @@ import structlog
 
 from fleetbus.controller.artifacts import Artifacts
 from fleetbus.controller.ports import Capability, Change, Key, Outcome, Ports
+from fleetbus.controller.readiness import with_readiness
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.store import Documents
-from fleetbus.controller.text import raised_at
 from fleetbus.controller.views import CLUSTER, Known
 from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.failures import raised_at
 from fleetbus.schemas import conditions
 from fleetbus.schemas.canonical import canonical, parse_json
-from fleetbus.schemas.capabilities.clusters import EVENT_REMOVED
-from fleetbus.schemas.conditions import Condition
+from fleetbus.schemas.capabilities.clusters import EVENT_REMOVED, LEAVING, REASON_LEAVING
+from fleetbus.schemas.conditions import REASON_INTERNAL, REASON_RECONCILED, RECONCILED, Condition
 from fleetbus.schemas.documents import Status, Stored
 from fleetbus.schemas.errors import FleetbusError, TimeoutExpired, Transient
 from fleetbus.schemas.events import Happened
 
 RECONCILE_TIMEOUT_S = 300.0
 SYNC_TIMEOUT_S = 20.0
-LEAVING = "Leaving"
-REASON_INTERNAL = "InternalError"
 _EMITTING_S = 0.2
 
 Removing = Callable[[Stored], Awaitable[None]]
@@ -67,14 +66,14 @@ def leaving_status(stored: Stored, before: Status | None, now: datetime) -> Stat
     leaving = Condition(
         type=LEAVING,
         status="True",
-        reason=LEAVING,
+        reason=REASON_LEAVING,
         last_transition_at=now,
         observed_generation=stored.generation,
     )
     happened = Happened(
         type=EVENT_REMOVED,
         subject=f"cluster/{stored.name}",
-        reason=LEAVING,
+        reason=REASON_LEAVING,
         message="it is no member of the fleet any more; its workloads stay",
         details={"cluster": stored.name},
     )
@@ -183,7 +182,11 @@ class Reconciler:
         now = self._clock.now()
         try:
             async with asyncio.timeout(RECONCILE_TIMEOUT_S):
-                return await capability.reconcile(stored, view, self._ports, now)
+                outcome = await capability.reconcile(stored, view, self._ports, now)
+            cluster = view.clusters.get(stored.name) if stored.kind == CLUSTER else None
+            if cluster is None or stored.deleting is not None:
+                return outcome
+            return with_readiness(outcome, cluster, view, self._capabilities, now)
         except TimeoutError as cause:
             raise TimeoutExpired(
                 f"{stored.kind} {stored.name}: no end within {RECONCILE_TIMEOUT_S:g} s"
@@ -208,7 +211,7 @@ class Reconciler:
         """Nothing is known but that it failed: details stay, one condition says why."""
         before = self._known.status(stored.key)
         condition = Condition(
-            type="Reconciled",
+            type=RECONCILED,
             status="False",
             reason=reason,
             message=message,
@@ -220,9 +223,9 @@ class Reconciler:
     async def _write(self, capability: Capability, stored: Stored, outcome: Outcome) -> Status | None:
         now = self._clock.now()
         conditions_ = list(outcome.conditions)
-        if not any(one.type == "Reconciled" for one in conditions_):
+        if not any(one.type == RECONCILED for one in conditions_):
             before = self._known.status(stored.key)
-            if before and conditions.find(before.conditions, "Reconciled"):
+            if before and conditions.find(before.conditions, RECONCILED):
                 conditions_.append(_reconciled(stored, now))
         outcome = replace(outcome, conditions=conditions_)
 
@@ -245,9 +248,9 @@ class Reconciler:
 
 def _reconciled(stored: Stored, now: datetime) -> Condition:
     return Condition(
-        type="Reconciled",
+        type=RECONCILED,
         status="True",
-        reason="Reconciled",
+        reason=REASON_RECONCILED,
         last_transition_at=now,
         observed_generation=stored.generation,
     )

@@ -23,6 +23,8 @@ from fleetbus.schemas.errors import NotFound, ObjectInvalid, RenderFailed, Sourc
 TIMEOUT_S = 60.0
 MAX_FILES = 20_000
 MAX_FOLDER_BYTES = 128 * 1024 * 1024
+MAX_PACK_BYTES = 1024 * 1024 * 1024
+"""What one fetch may bring."""
 MAX_PACKS = 200
 """Each fetch leaves one; a repository with more is fetched afresh."""
 _PASSED_ON = ("PATH", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "GIT_SSL_CAINFO")
@@ -50,6 +52,15 @@ _CONFIG = """# Every git process of the controller reads this and nothing else.
 \twriteCommitGraph = false
 """
 
+_LEFT_BEHIND = (
+    "*.lock",
+    "shallow_*",
+    "refs/**/*.lock",
+    "objects/pack/tmp_*",
+    "objects/*/tmp_obj_*",
+)
+"""What a git that was killed leaves in a bare repository: locks hinder every later fetch, the rest fills the disk."""
+
 _locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
 
@@ -76,7 +87,10 @@ def fetching(repository: Path) -> asyncio.Lock:
 
 
 async def initialise(repository: Path) -> None:
-    """A bare repository, made when it is missing, and made anew when it has grown by many fetches."""
+    """A bare repository, made when it is missing, and made anew when it has grown by many fetches.
+
+    Only under `fetching`: whatever lock of git's is found then has no owner any more.
+    """
     if await asyncio.to_thread(_prepare, repository):
         return
     ended = await git(repository, "init", "--quiet", "--bare", "--template=", ".")
@@ -88,6 +102,9 @@ def _prepare(repository: Path) -> bool:
     """The folder and git's configuration beside it; whether there is a repository in it already."""
     if len(list(repository.glob("objects/pack/*.pack"))) > MAX_PACKS:
         shutil.rmtree(repository, ignore_errors=True)
+    for pattern in _LEFT_BEHIND:
+        for left in repository.glob(pattern):
+            left.unlink(missing_ok=True)
     repository.mkdir(parents=True, exist_ok=True)
     config = repository.parent / "config"
     if not config.exists():
@@ -122,6 +139,7 @@ async def git(
     hide: tuple[str, ...] = (),
     timeout_s: float = TIMEOUT_S,
     output_limit_bytes: int = 16 * 1024 * 1024,
+    file_limit_bytes: int = 0,
 ) -> Ended:
     """One run of git in the repository. Raises TimeoutExpired, ObjectInvalid."""
     return await run_program(
@@ -130,6 +148,7 @@ async def git(
         folder=repository,
         timeout_s=timeout_s,
         output_limit_bytes=output_limit_bytes,
+        file_limit_bytes=file_limit_bytes,
         hide=hide,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
 from nacl.signing import SigningKey
 from pydantic import Field, ValidationError
 
@@ -13,6 +14,8 @@ from fleetbus.controller.manifests_yaml import load_documents
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.models import Written
 from fleetbus.schemas.signing import key_of_seed
+
+_log = structlog.get_logger("controller")
 
 
 class Settings(Written):
@@ -30,7 +33,13 @@ class Settings(Written):
     vault_token_file: Path | None = None
     work_dir: Path
     credentials_dir: Path | None = None
+    local_sources: tuple[Path, ...] = Field(
+        default=(), description="Folders of this machine below which a Source may name a repository."
+    )
     documents_dir: Path | None = None
+    render_without_isolation: bool = Field(
+        default=False, description="Run kustomize also where it cannot be kept from the network."
+    )
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
 
 
@@ -61,7 +70,8 @@ def _parsed(content: Mapping[str, Any], path: Path) -> Settings:
         raise SettingsInvalid(f"{place}: {first['msg']}", where=str(path)) from error
     folder = path.resolve().parent
     absolute = {name: folder / value for name in _PATHS if (value := getattr(settings, name)) is not None}
-    return settings.model_copy(update=absolute)
+    local = tuple(folder / value for value in settings.local_sources)
+    return settings.model_copy(update={**absolute, "local_sources": local})
 
 
 def read_key(path: Path) -> SigningKey:
@@ -83,7 +93,7 @@ class Operators:
         self._path = path
         self._operators = dict(first)
         self._stamp = self._look()
-        self.problem = ""
+        self._problem = ""
 
     def __call__(self) -> Mapping[str, str]:
         """One `stat` a call; the file is small."""
@@ -96,9 +106,16 @@ class Operators:
     def read_again(self) -> None:
         try:
             self._operators = dict(load_settings(self._path).operators)
-            self.problem = ""
+            self._problem = ""
         except SettingsInvalid as error:
-            self.problem = error.sentence()
+            if self._problem != error.sentence():
+                _log.warning("the settings cannot be read again", reason=error.sentence())
+            self._problem = error.sentence()
+
+    def problem(self) -> str:
+        """Why the file cannot be read as it is now; empty when it can."""
+        self()
+        return self._problem
 
     def _look(self) -> tuple[int, int]:
         try:

@@ -41,8 +41,9 @@ class Author:
 def merged(wanted: Document, before: Stored | None, identifier: Callable[[], str], now: Any) -> Stored:
     """The document as it is to be stored; equal to `before` but for its times when nothing changes. Pure.
 
-    The generation counts changes of spec; labels and annotations do not move it. Raises Refused for one that
-    is being deleted.
+    The generation counts changes of spec and a revocation; labels and annotations do not move it. What verbs
+    have set (`deleting`, `released_prune`, `revoked`) no apply changes. Raises Refused for one that is being
+    deleted.
     """
     name, spec = wanted.metadata.name, wanted.spec.as_json()
     labels, annotations = wanted.metadata.labels, wanted.metadata.annotations
@@ -70,7 +71,7 @@ def _updated(before: Stored, after: Stored, now: Any) -> Stored:
     """`after` with generation and time as they have to be; `before` itself when they are equal."""
     if after == before:
         return before
-    generation = before.generation + (after.spec != before.spec)
+    generation = before.generation + ((after.spec, after.revoked) != (before.spec, before.revoked))
     return after.model_copy(update={"generation": generation, "updated_at": now})
 
 
@@ -146,11 +147,6 @@ class Documents:
         await self._bus.purge(DOCUMENTS.name, subject)
         self._known.forget(subject)
         self._known.drop_document(key)
-
-    async def history(self, key: Key) -> list[Stored]:
-        """What is kept of a document, oldest first."""
-        messages = await self._bus.get_many(DOCUMENTS.name, _subject(key), limit=DOCUMENTS.history)
-        return [Stored.from_bytes(message.data) for message in messages]
 
     async def _write(self, changes: Sequence[tuple[Stored | None, Stored]], author: Author) -> None:
         puts: list[Put] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 from nacl.signing import SigningKey
@@ -54,7 +53,7 @@ class Fleet:
     capabilities: Sequence[Capability]
     operators: Callable[[], Mapping[str, str]]
     version: str
-    documents_dir: Path | None = None
+    settings_problem: Callable[[], str] = lambda: ""
 
 
 async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Sequence[Door]) -> None:
@@ -90,6 +89,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         capabilities=fleet.capabilities,
         operators=fleet.operators,
         version=fleet.version,
+        settings_problem=fleet.settings_problem,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(fence.watch())

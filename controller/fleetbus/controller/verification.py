@@ -20,6 +20,14 @@ BODIES: Mapping[str, type[Received]] = {"session": Session, "facts": Facts, RESU
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """How far an aspect had come in what was accepted last, by this controller or one before it."""
+
+    uid: str
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
 class Expected:
     """Whose message it must be. `uid` empty: any, since none is known yet."""
 
@@ -34,7 +42,7 @@ class Expected:
 
 
 def verified_state(
-    subject: str, data: bytes, aspect: str, expected: Expected, last: State | None
+    subject: str, data: bytes, aspect: str, expected: Expected, last: Accepted | None
 ) -> tuple[State, Received | None]:
     """The state and, for aspects in BODIES, its body's model. Bytes are verified before they are parsed.
 
@@ -51,7 +59,10 @@ def verified_state(
             remedy="remove the cluster and join it again if it was made anew",
         )
     if last is not None and last.uid == state.uid and state.serial < last.serial:
-        raise Stale(f"the {aspect} state has serial {state.serial}, {last.serial} was accepted before")
+        raise Stale(
+            f"the {aspect} state has serial {state.serial}, {last.serial} was accepted before",
+            remedy="remove the cluster and join it again if its clock was wrong",
+        )
     model = BODIES.get(aspect)
     return state, model.from_json(state.body) if model else None
 

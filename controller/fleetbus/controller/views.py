@@ -171,12 +171,12 @@ class Known:
         if before is not None and before.refused != sentence:
             self._put_view(replace(before, refused=sentence), Change("state", CLUSTER, name, "refused"))
 
-    def put_seen(self, name: str, at: datetime) -> None:
-        """A heartbeat came."""
+    def put_seen(self, name: str, at: datetime, server: str = "") -> None:
+        """A heartbeat came, through `server` of the bus if it said so."""
         before = self._clusters.get(name)
         if before is None:
             return
-        after = replace(before, last_seen_at=at, connected=True)
+        after = replace(before, last_seen_at=at, connected=True, server=server or before.server)
         if before.connected:
             self._clusters[name] = after
             self._view = None

@@ -12,9 +12,9 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from fleetbus.controller.text import raised_at
 from fleetbus.runtime.clock import Clock
-from fleetbus.runtime.loop import end_if_cancelled
+from fleetbus.runtime.failures import raised_at
+from fleetbus.runtime.loop import apart
 from fleetbus.schemas.errors import Transient
 
 K = TypeVar("K", bound=Hashable)
@@ -137,12 +137,10 @@ class Worklist(Generic[K]):
 
     async def _once(self, key: K) -> float | None:
         try:
-            again_s = await self._work(key)
+            again_s = await apart(self._work(key))
         except Transient as error:
-            end_if_cancelled(error)
             return self._later(key, error.sentence(), "")
         except Exception as error:  # The edge of the loop: one key's mistake must not stop the others.
-            end_if_cancelled(error)
             return self._later(key, type(error).__name__, raised_at(error))
         self._failures.pop(key, None)
         return again_s

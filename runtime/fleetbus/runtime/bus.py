@@ -109,6 +109,10 @@ class NatsBus:
     def connection(self) -> int:
         return self._count
 
+    @property
+    def server(self) -> str:
+        return self._link.connection.server_name if self._link is not None else ""
+
     async def wait_connected(self) -> None:
         await self._wait_link()
 

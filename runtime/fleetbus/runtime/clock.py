@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -57,15 +56,3 @@ def identifier(at: datetime, chance: bytes) -> str:
     """The identifier for a moment and 48 bits of chance: 7 characters of time, 9 of chance."""
     number = (int(at.timestamp()) & (2**35 - 1)) << 45 | int.from_bytes(chance[:6]) & (2**45 - 1)
     return "".join(_ALPHABET[number >> shift & 31] for shift in range(75, -5, -5))
-
-
-async def wait_until(
-    condition: Callable[[], Awaitable[bool]], clock: Clock, timeout_s: float, every_s: float = 0.05
-) -> bool:
-    """Ask `condition` again and again until it is true (True) or `timeout_s` have passed (False)."""
-    end = clock.now() + timedelta(seconds=timeout_s)
-    while not await condition():
-        if clock.now() >= end:
-            return False
-        await clock.sleep(every_s)
-    return True

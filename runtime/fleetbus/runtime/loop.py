@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import structlog
 
 from fleetbus.runtime.clock import Clock
-from fleetbus.runtime.foreign_text import cleaned
+from fleetbus.runtime.failures import described, first_leaf, raised_at
 from fleetbus.schemas.errors import FleetbusError, Transient
 
 FIRST_PAUSE_S = 0.1
@@ -32,18 +32,6 @@ log = structlog.get_logger("loop")
 def pause_s(failures: int) -> float:
     """How long to wait after so many failures in a row, before jitter."""
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16)) if failures else 0.0
-
-
-def leaf(error: BaseException) -> BaseException:
-    """The first error in groups of groups: what a TaskGroup raised."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def described(error: BaseException) -> str:
-    """An error in one printable line. Of one that is not ours only the type: its text may hold anything."""
-    return cleaned(error.sentence()) if isinstance(error, FleetbusError) else type(error).__name__
 
 
 async def first(*steps: Awaitable[None]) -> None:
@@ -66,7 +54,7 @@ async def both(one: Coroutine[Any, Any, _One], other: Coroutine[Any, Any, _Other
         async with asyncio.TaskGroup() as group:
             tasks = group.create_task(one), group.create_task(other)
     except BaseExceptionGroup as raised:
-        raise leaf(raised) from raised
+        raise first_leaf(raised) from raised
     return tasks[0].result(), tasks[1].result()
 
 
@@ -99,17 +87,15 @@ async def repeat(
     again_in_s: float | None = 0.0
     while True:
         try:
-            await _next(again_in_s, clock, wake)
-            again_in_s = await step()
+            again_in_s = await apart(_pass(again_in_s, clock, wake, step))
         except Exception as raised:  # The loop's edge: a mistake of ours stops one pass and nothing else.
-            end_if_cancelled(raised)
-            error, again_in_s = leaf(raised), 0.0
+            error, again_in_s = first_leaf(raised), 0.0
             failures += 1
             sentence = described(error)
             judged(sentence)
             if failures == 1 or not isinstance(error, FleetbusError):
                 note = log.warning if isinstance(error, FleetbusError) else log.error
-                at = _raised_at(error)
+                at = raised_at(error)
                 note("pass failed", loop=name, error=type(error).__name__, message=sentence, raised_at=at)
             await clock.sleep(clock.jitter(pause_s(failures)))
             continue
@@ -119,15 +105,29 @@ async def repeat(
         judged("")
 
 
-def end_if_cancelled(raised: BaseException) -> None:
-    """Raise CancelledError if this task is to end, whatever else went wrong with it.
+async def apart(work: Awaitable[_One]) -> _One:
+    """Do `work` in a task of its own, and end with it when this task is cancelled, whatever came of it.
 
-    A cancellation that meets a TaskGroup whose children fail comes out as their errors (seen on
-    CPython 3.11): who catches those and goes on would never end.
+    On CPython 3.11 a TaskGroup whose child fails leaves its task looking cancelled when it is not, and a
+    cancellation that meets such a group comes out as the children's errors. In here the one cannot end a loop
+    that shall go on, and the other cannot keep one going that shall end.
     """
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError from raised
+    before = task.cancelling() if task is not None else 0
+    raised: Exception | None = None
+    try:
+        return await asyncio.ensure_future(work)
+    except Exception as error:
+        raised = error
+        raise
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError from raised
+
+
+async def _pass(again_in_s: float | None, clock: Clock, wake: Wake | None, step: Step) -> float | None:
+    await _next(again_in_s, clock, wake)
+    return await step()
 
 
 async def _next(again_in_s: float | None, clock: Clock, wake: Wake | None) -> None:
@@ -139,13 +139,3 @@ async def _next(again_in_s: float | None, clock: Clock, wake: Wake | None) -> No
         await wake()
     else:
         await first(wake(), clock.sleep(again_in_s))
-
-
-def _raised_at(error: BaseException) -> str:
-    """File name and line of the innermost frame: enough to find it, and no value in it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"

@@ -20,10 +20,9 @@ from typing import Any
 from urllib.parse import ParseResult
 
 from nacl.signing import SigningKey
-from nats import errors
-from nats.aio.client import Client, Srv
-from nats.aio.transport import TcpTransport
 
+from fleetbus.runtime.foreign_text import cleaned
+from fleetbus.runtime.nats_lean import Client, Srv, TcpTransport, errors
 from fleetbus.runtime.nats_wire import (
     Delivery,
     Parser,
@@ -223,6 +222,11 @@ class Connection(Client):
 
     async def _noted(self, error: Exception) -> None:
         """Errors reach the supervisor by `ended` and by what `open` raises."""
+
+    @property
+    def server_name(self) -> str:
+        """As the server called itself when it greeted; empty before."""
+        return cleaned(str(self._server_info.get("server_name") or ""))
 
     # What nats-py calls.
 

@@ -17,6 +17,7 @@ import orjson
 import structlog
 
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Bus, Message, Subscription
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, TimeoutExpired
 
@@ -166,7 +167,7 @@ async def _reply(
         return None
     headers = None
     if failure is not None:
-        headers = {ERROR_HEADER: _line(failure.sentence()), ERROR_CODE_HEADER: failure.error_code}
+        headers = {ERROR_HEADER: cleaned(failure.sentence(), 1024), ERROR_CODE_HEADER: failure.error_code}
     try:
         await bus.publish(subject, data, headers=headers)
     except MessageMalformed as error:
@@ -174,7 +175,3 @@ async def _reply(
     except BusUnavailable as error:
         return error  # Who asked has lost the connection too, or asks again.
     return None
-
-
-def _line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)[:1024]

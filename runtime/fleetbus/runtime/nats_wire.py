@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nats.errors import ProtocolError
-from nats.protocol import parser
-
+from fleetbus.runtime.nats_lean import ProtocolError, parser
 from fleetbus.schemas.errors import MessageMalformed
 
 HEADER_LINE = b"NATS/1.0"

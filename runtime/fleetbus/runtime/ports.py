@@ -87,6 +87,11 @@ class Bus(Protocol):
         """Counts connections made so far; it moves when the bus was away in between."""
         ...
 
+    @property
+    def server(self) -> str:
+        """The name of the server to which it is, or was last, connected; empty before the first."""
+        ...
+
     async def wait_connected(self) -> None: ...
 
     async def connection_changed(self, seen: int) -> int:

@@ -35,8 +35,14 @@ class VaultAdmin:
     def __init__(
         self, address: str, token: str, ca_file: Path | None = None, *, kv_mount: str = "secret"
     ) -> None:
+        self._address = address
+        self._ca_file = ca_file
         self._link = VaultLink(address, ca_file, token=token)
         self._kv_mount = kv_mount
+
+    def use_token(self, token: str) -> None:
+        """Go on with another token."""
+        self._link.use_token(token)
 
     async def __aenter__(self) -> Self:
         return self
@@ -186,8 +192,23 @@ class VaultAdmin:
             )
         return str(granted["client_token"])
 
-    async def renew_own_token(self) -> None:
-        await self._call("auth/token/renew-self", lambda client: client.auth.token.renew_self())
+    async def renew_own_token(self) -> float:
+        """The seconds that it lasts from now on. Raises VaultForbidden when it is dead or cannot be renewed."""
+        answer: Any = await self._link.call(
+            lambda client: client.auth.token.renew_self(), "auth/token/renew-self"
+        )
+        return float(answer["auth"]["lease_duration"])
+
+    async def is_alive(self, token: str) -> bool:
+        """Whether another token still counts. Raises VaultUnavailable."""
+        link = VaultLink(self._address, self._ca_file, token=token)
+        try:
+            await link.call(lambda client: client.auth.token.lookup_self(), "auth/token/lookup-self")
+        except VaultForbidden:
+            return False
+        finally:
+            await link.close()
+        return True
 
     async def ensure_kv(self) -> None:
         """The KV v2 mount. Raises VaultForbidden when something else is mounted there."""

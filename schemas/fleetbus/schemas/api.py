@@ -94,12 +94,17 @@ class ApplyResult(Received):
 
 
 class ListRequest(Written):
-    """Documents of a kind, or one of them. `bundle` keeps the clusters on which that bundle is placed."""
+    """Documents of a kind, or one of them. `bundle` keeps the clusters on which that bundle is placed.
+
+    `after` goes on behind that name; `limit` is the most rows of one answer, 0 for as many as fit.
+    """
 
     kind: str
     names: tuple[str, ...] = ()
     labels: str = ""
     bundle: str = ""
+    after: str = ""
+    limit: int = Field(default=0, ge=0)
 
 
 class Row(Received):
@@ -110,17 +115,26 @@ class Row(Received):
 
 
 class ListResult(Received):
+    """Rows by name. Without `names` in the request, statuses come without what `describe` lists cluster by cluster."""
+
     rows: tuple[Row, ...] = ()
     version: int = 0
     """Moves with every change that a watcher may care about."""
+    more_after: str = ""
+    """The name to ask on behind; empty when these rows are the last."""
 
 
 class WatchRequest(Written):
-    """Answered with the list as soon as its version is not `version`, or after `wait_s` with it unchanged."""
+    """Answered with the list as soon as its version is not `version`, or after `wait_s` with it unchanged.
+
+    `after` asks for the rest of a list, at once.
+    """
 
     kind: str
     names: tuple[str, ...] = ()
     labels: str = ""
+    after: str = ""
+    limit: int = Field(default=0, ge=0)
     version: int = 0
     wait_s: float = Field(default=20.0, ge=0, le=25)
 
@@ -208,12 +222,13 @@ class RevokeRequest(Written):
 
 
 class CommandRequest(Written):
-    """action `run` takes `order`; `cancel` takes `id`; `list` may take `cluster`."""
+    """action `run` takes `order`; `cancel` takes `id` and may take `reason`; `list` may take `cluster`."""
 
     action: Literal["run", "list", "cancel"]
     order: CommandOrder | None = None
     id: str = ""
     cluster: str = ""
+    reason: str = Field(default="", max_length=1024)
 
 
 class RemoveRequest(Written):

@@ -14,7 +14,10 @@ from fleetbus.schemas.canonical import canonical, compress, decompress, digest, 
 from fleetbus.schemas.errors import MessageMalformed
 
 PART_BYTES = 700 * 1024
-MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 40 * 1024 * 1024
+"""Unpacked: what objects may be rendered to (32 MiB), and some room. Whoever reads one holds all of it."""
+MAX_PARTS = MAX_BYTES // PART_BYTES + 2
+"""Also of what does not compress."""
 _PLAIN, _INDEX = b"\x00", b"\x01"
 
 
@@ -54,7 +57,11 @@ def parts_of(stored: bytes) -> list[str] | None:
         raise MessageMalformed("an artifact with an unknown first byte")
     index = parse_json(stored[1:])
     names = index.get("parts") if isinstance(index, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > 512:
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(name, str) for name in names)
+        or len(names) > MAX_PARTS
+    ):
         raise MessageMalformed("an artifact's index without a list of parts")
     return names
 

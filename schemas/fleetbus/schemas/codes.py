@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fleetbus.schemas.agent_pod import AGENT_LOGS
+
 
 @dataclass(frozen=True, slots=True)
 class Code:
@@ -34,7 +36,7 @@ CODES: Final[tuple[Code, ...]] = (
         "FB1002",
         "Not found",
         "A document, an object, a ref or a path is not there.",
-        "Look at what there is: `fleetbus get clusters,sources,bundles,secretbindings`.",
+        "Look at what there is: `fleetbus get TYPE`.",
     ),
     Code(
         "FB1003",
@@ -64,7 +66,7 @@ CODES: Final[tuple[Code, ...]] = (
         "FB1007",
         "Unknown kind",
         "The kind is missing, or it is none of this API version.",
-        "Write one of Cluster, Source, Bundle, SecretBinding.",
+        "Write one of the kinds that the error names.",
     ),
     Code(
         "FB1008",
@@ -127,7 +129,7 @@ CODES: Final[tuple[Code, ...]] = (
         "Cluster away",
         "The controller has not heard a cluster's agent for two heartbeats. What runs there goes on; it catches up "
         "by itself when it is back.",
-        "Look at the agent there: `kubectl -n fleetbus-system logs deploy/fleetbus-agent`.",
+        f"Look at the agent there: `{AGENT_LOGS}`.",
     ),
     Code(
         "FB2002",
@@ -218,6 +220,12 @@ CODES: Final[tuple[Code, ...]] = (
         "Not permitted",
         "The credential of the context may not do this.",
         "Take a context that may: `fleetbus context list`.",
+    ),
+    Code(
+        "FB5002",
+        "No context",
+        "No context says which fleet is meant, or the one that was named is not there.",
+        "Take one that is there: `fleetbus context list`; `fleetbus init` and `fleetbus local up` make one.",
     ),
     Code(
         "FB6001",

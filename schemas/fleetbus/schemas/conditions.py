@@ -10,11 +10,22 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
-from fleetbus.schemas.models import Received
+from fleetbus.schemas.models import Moment, Received
 
 Status = Literal["True", "False", "Unknown"]
 
+MAX_MESSAGE_BYTES = 256
+"""Of a message in what a cluster reports, and of one in a list of a status."""
+MAX_LISTED = 256
+"""Clusters that a status lists one by one, so that it fits into a message."""
+
 READY = "Ready"
+RECONCILED = "Reconciled"
+"""There once a pass of the controller has failed: False while it does."""
+
+REASON_RECONCILED = "Reconciled"
+REASON_INTERNAL = "InternalError"
+"""A mistake of the controller's own; its log has more."""
 
 
 class Condition(Received):
@@ -24,7 +35,7 @@ class Condition(Received):
     status: Status
     reason: str
     message: str = ""
-    last_transition_at: datetime
+    last_transition_at: Moment
     observed_generation: int = 0
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from fleetbus.schemas.models import Received
+from fleetbus.schemas.models import Moment, Received
 
 CONTRACT = 1
 
@@ -26,8 +26,8 @@ class Head(Received):
     cluster: str
     epoch: int
     serial: int
-    issued_at: datetime
-    not_after: datetime
+    issued_at: Moment
+    not_after: Moment
     halts: tuple[str, ...] = ()
     set: str
 
@@ -65,10 +65,11 @@ class Command(Received):
     id: str
     driver: str
     arguments: dict[str, Any] = Field(default_factory=dict)
-    issued_at: datetime
-    deadline: datetime
+    issued_at: Moment
+    deadline: Moment
     cancelled: bool = False
     issued_by: str = ""
+    reason: str = ""
 
 
 class CommandList(Received):
@@ -79,7 +80,7 @@ class CommandList(Received):
     cluster: str
     epoch: int
     serial: int
-    issued_at: datetime
+    issued_at: Moment
     commands: tuple[Command, ...] = ()
 
 

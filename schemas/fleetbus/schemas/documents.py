@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,9 +11,12 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.conditions import Condition
 from fleetbus.schemas.errors import DocumentInvalid
 from fleetbus.schemas.events import Outbox
-from fleetbus.schemas.models import Received, Written
+from fleetbus.schemas.models import Moment, Received, Written
 
 API_VERSION: Final = "fleetbus.dev/v1alpha1"
+
+EVENT_FILE_REFUSED = "documents.file-refused"
+REASON_FILE_REFUSED = "FileRefused"
 
 
 def _document_name(name: str) -> str:
@@ -51,8 +53,8 @@ class Metadata(Written):
     annotations: dict[str, str] = Field(default_factory=dict)
     uid: str | None = Field(default=None, description="Set by the controller.")
     generation: int | None = Field(default=None, description="Set by the controller; counts changes of spec.")
-    created_at: datetime | None = Field(default=None, description="Set by the controller.")
-    updated_at: datetime | None = Field(default=None, description="Set by the controller.")
+    created_at: Moment | None = Field(default=None, description="Set by the controller.")
+    updated_at: Moment | None = Field(default=None, description="Set by the controller.")
 
 
 class Document(Written):
@@ -131,6 +133,11 @@ class Placement(Written):
     )
 
 
+def placement_limit(placed: int) -> int:
+    """How many clusters a placement may lose without asking: max(1, 20 %), but never all of several."""
+    return max(1, placed // 5)
+
+
 class Stored(Received):
     """A document as DOCUMENTS keeps it.
 
@@ -143,8 +150,8 @@ class Stored(Received):
     generation: int
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
     spec: dict[str, Any]
     deleting: Tombstone | None = None
     released_prune: dict[str, int] = Field(default_factory=dict)
@@ -152,6 +159,8 @@ class Stored(Received):
 
     The keys are the capability's (an artifact's digest, or the beginning of a hold): `Capability.release`.
     """
+    revoked: Revocation | None = None
+    """Set by the verb `revoke` alone. No apply lifts it: it ends with the document, which may be made anew."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -161,9 +170,19 @@ class Stored(Received):
 class Tombstone(Received):
     """A deletion on its way: since when, and what becomes of the objects in the clusters."""
 
-    at: datetime
+    at: Moment
     policy: Literal["Keep", "Remove"]
     by: str = ""
+
+
+class Revocation(Received):
+    """Who withdrew a secret from its clusters, when, and why."""
+
+    at: Moment
+    by: str = ""
+    reason: str = ""
+    generation: int = 0
+    """The document's generation with it: a receipt of an earlier one is none of it."""
 
 
 class Status(Received):
@@ -182,7 +201,7 @@ class Audit(Received):
     """Who did what: written in the same atomic batch as the change."""
 
     id: str
-    at: datetime
+    at: Moment
     by: str
     verb: str
     object: str

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from fleetbus.schemas.canonical import canonical, parse_json
 from fleetbus.schemas.errors import MessageMalformed
-from fleetbus.schemas.models import Received
+from fleetbus.schemas.models import Count, Moment, Received
 
 SPEC_VERSION = "1.0"
 TYPE_PREFIX = "dev.fleetbus."
@@ -29,6 +29,9 @@ The last event of a cluster's chain so tells the agent everything that it may dr
 starts what it must not emit again.
 """
 
+EVENT_LOST = "events.lost"
+REASON_LOST = "EventsLost"
+
 Severity = Literal["Normal", "Warning"]
 
 
@@ -38,8 +41,8 @@ class Transition(Received):
     `type` such as `bundle.applied`; `subject` such as `bundle/ingress`; `sequence` counts within the origin.
     """
 
-    sequence: int
-    at: datetime
+    sequence: Count
+    at: Moment
     type: str
     subject: str
     reason: str
@@ -56,7 +59,7 @@ class CloudEvent(Received):
     source: str
     type: str
     subject: str
-    time: datetime
+    time: Moment
     datacontenttype: str = "application/json"
     dataschema: str = "https://fleetbus.dev/schemas/v1alpha1/event.json"
     severity: Severity = "Normal"
@@ -104,7 +107,7 @@ def emitted_in(headers: Mapping[str, str]) -> dict[str, int]:
 class Outbox(Received):
     """The transitions of one origin that no event shows yet, and the count so far."""
 
-    sequence: int = 0
+    sequence: Count = 0
     pending: tuple[Transition, ...] = ()
 
     def with_(self, now: datetime, *happened: Happened) -> Outbox:
@@ -115,14 +118,15 @@ class Outbox(Received):
             pending.append(Transition(sequence=sequence, at=now, **one.model_dump()))
         if len(pending) > MAX_OUTBOX:
             lost = pending[: len(pending) - MAX_OUTBOX + 1]
+            count = sum(_stands_for(one) for one in lost)
             note = lost[-1].model_copy(
                 update={
-                    "type": "events.lost",
+                    "type": EVENT_LOST,
                     "subject": "fleet/events",
-                    "reason": "EventsLost",
+                    "reason": REASON_LOST,
                     "severity": "Warning",
-                    "message": f"{len(lost)} events were dropped before they could be published",
-                    "details": {"count": len(lost)},
+                    "message": f"{count} events were dropped before they could be published",
+                    "details": {"count": count},
                 }
             )
             pending = [note, *pending[len(lost) :]]
@@ -141,6 +145,12 @@ class Outbox(Received):
         """This outbox after everything up to `published` has become an event."""
         pending = tuple(one for one in self.pending if one.sequence > published)
         return Outbox(sequence=max(self.sequence, published), pending=pending)
+
+
+def _stands_for(one: Transition) -> int:
+    """How many transitions are lost with this one: with a note of former losses, those."""
+    count = one.details.get("count") if one.type == EVENT_LOST else None
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 class Happened(Received):

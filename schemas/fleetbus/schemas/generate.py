@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fleetbus.schemas import errors, subjects
+from fleetbus.schemas import conditions, documents, errors, events, subjects
 from fleetbus.schemas.catalogue import CAPABILITIES, KINDS
 from fleetbus.schemas.codes import CODES
 from fleetbus.schemas.documents import API_VERSION
@@ -22,7 +22,8 @@ from fleetbus.schemas.streams import EVENTS
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 SCHEMAS_URL = "https://fleetbus.dev/schemas/v1alpha1"
 _DRAFT_7 = "http://json-schema.org/draft-07/schema#"
-_EVENTS_LOST = "events.lost"
+_FLEET = (conditions, documents, events)
+"""Modules whose reasons and event types belong to no capability."""
 
 
 def generated() -> dict[str, str]:
@@ -38,23 +39,37 @@ def generated() -> dict[str, str]:
 
 def event_types() -> dict[str, str]:
     """Every event type, and the capability that it tells of."""
-    found = {
-        value: module.CAPABILITY
-        for module in CAPABILITIES
-        for name, value in vars(module).items()
-        if name.startswith("EVENT_")
-    }
-    return dict(sorted({**found, _EVENTS_LOST: "fleet"}.items()))
+    return {type_: users[0] for type_, users in _named("EVENT_").items()}
 
 
 def reasons() -> dict[str, tuple[str, ...]]:
-    """Every reason of a condition, and the capabilities that use it."""
-    found: dict[str, list[str]] = {}
-    for module in CAPABILITIES:
+    """Every reason of a condition or an event, and the capabilities that use it."""
+    return _named("REASON_")
+
+
+def _named(prefix: str) -> dict[str, tuple[str, ...]]:
+    """The constants with a prefix: their values, and the capabilities (or the fleet) in whose modules they are."""
+    owners = [
+        *((module, module.CAPABILITY) for module in CAPABILITIES),
+        *((module, "fleet") for module in _FLEET),
+    ]
+    found: dict[str, set[str]] = {}
+    for module, owner in owners:
         for name, value in vars(module).items():
-            if name.startswith("REASON_"):
-                found.setdefault(value, []).append(module.CAPABILITY)
-    return {reason: tuple(sorted(set(users))) for reason, users in sorted(found.items())}
+            if name.startswith(prefix):
+                found.setdefault(value, set()).add(owner)
+    return {value: tuple(sorted(users)) for value, users in sorted(found.items())}
+
+
+def failures() -> dict[str, str]:
+    """Errors of the tree that end a pass: the reason under which `Reconciled` reports each, and its code."""
+    return {
+        name: value.code
+        for name, value in sorted(vars(errors).items())
+        if isinstance(value, type)
+        and issubclass(value, (errors.Terminal, errors.Refused))
+        and value not in (errors.Terminal, errors.Refused)
+    }
 
 
 def _kind_schema(kind: str) -> dict[str, Any]:
@@ -178,6 +193,7 @@ def _inline(schema: dict[str, Any]) -> dict[str, Any]:
 def reasons_table() -> str:
     """Markdown: the reasons of conditions and events."""
     rows = [f"| `{reason}` | {', '.join(users)} |" for reason, users in reasons().items()]
+    failed = [f"| `{reason}` | {code} |" for reason, code in failures().items()]
     types = [f"| `{type_}` | {capability} |" for type_, capability in event_types().items()]
     return "\n".join(
         [
@@ -188,6 +204,12 @@ def reasons_table() -> str:
             "| Reason | Capability |",
             "| --- | --- |",
             *rows,
+            "",
+            "When a pass of the controller fails for good, `Reconciled` is False with the error as its reason.",
+            "",
+            "| Reason | Code |",
+            "| --- | --- |",
+            *failed,
             "",
             "Events are CloudEvents of type `dev.fleetbus.<type>.v1`.",
             "",

@@ -5,13 +5,30 @@ Field names are camelCase on the wire and snake_case in code.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from fleetbus.schemas.canonical import canonical, parse_json
 from fleetbus.schemas.errors import MessageMalformed
+
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _within_reason(at: datetime) -> datetime:
+    if not _EARLIEST <= at < _LATEST:
+        raise ValueError("a time before 1970 or after 2199")
+    return at
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_within_reason)]
+"""A time with its offset, far enough from what `datetime` can hold that whoever reads it may add and compare."""
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""How many, as somebody else reports it: fit to be added to others', and to be written as JSON again."""
 
 
 class Written(BaseModel):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
 from fleetbus.schemas.desired import CONTRACT
 from fleetbus.schemas.events import Outbox
-from fleetbus.schemas.models import Received
+from fleetbus.schemas.models import Count, Moment, Received
 
 
 class State(Received):
@@ -24,9 +23,9 @@ class State(Received):
     cluster: str
     uid: str
     aspect: str
-    session: int = 0
-    serial: int
-    at: datetime
+    session: Count = 0
+    serial: Count
+    at: Moment
     body: dict[str, Any] = Field(default_factory=dict)
     outbox: Outbox = Outbox()
 
@@ -36,7 +35,7 @@ class Session(Received):
 
     holder: str
     agent_version: str
-    started_at: datetime
+    started_at: Moment
     contracts: tuple[int, ...] = (CONTRACT,)
     sections: dict[str, int] = Field(default_factory=dict)
     """Capability → highest section version that this agent understands."""
@@ -44,15 +43,15 @@ class Session(Received):
 
 class Capacity(Received):
     cpu: str = "0"
-    memory_bytes: int = 0
-    pods: int = 0
+    memory_bytes: Count = 0
+    pods: Count = 0
 
 
 class Facts(Received):
     """Body of aspect `facts`: what the agent found. Placement may ask for them; a missing one never matches."""
 
     kubernetes_version: str
-    nodes: int = 0
+    nodes: Count = 0
     capacity: Capacity = Capacity()
     provider: str = ""
     region: str = ""
@@ -76,7 +75,7 @@ class Heartbeat(Received):
     """Every 15 s; unsigned, only presence."""
 
     session: int
-    at: datetime
+    at: Moment
     server: str = ""
 
 
@@ -87,9 +86,9 @@ class CommandResult(Received):
     driver: str
     phase: str
     message: str = ""
-    progress_percent: int = 0
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    progress_percent: Count = 0
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
     output: dict[str, Any] = Field(default_factory=dict)
 
 

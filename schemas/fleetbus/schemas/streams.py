@@ -12,12 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleetbus.schemas import subjects
+from fleetbus.schemas.catalogue import CAPABILITIES
 from fleetbus.schemas.subjects import ROOT, ClusterId
 
-ASPECTS: tuple[str, ...] = ("session", "facts", "secrets", *(f"bundles-{n}" for n in range(8)))
-"""The sides of a cluster's state. A fixed list, since each stands in the agent's permissions."""
+ASPECTS: tuple[str, ...] = tuple(aspect for capability in CAPABILITIES for aspect in capability.ASPECTS)
+"""The sides of a cluster's state. Each stands in the agent's permissions."""
 
 MAX_PAYLOAD_BYTES = 1024 * 1024
+
+CONNECTIONS_AN_AGENT = 2
+"""While one pod takes over from another."""
+CONNECTIONS_A_PERSON = 32
+"""Each command and each program that listens has one."""
+SPARE_CONNECTIONS = 16
+SUBSCRIPTIONS_A_CONNECTION = 64
+"""An agent has four, a client one for each thing that it follows."""
 
 _SECOND = 1_000_000_000
 
@@ -141,19 +150,19 @@ def agent_permissions(cluster: ClusterId) -> Permissions:
     )
 
 
-def operator_permissions(name: str) -> Permissions:
+def operator_permissions(nkey: str) -> Permissions:
     """An operator speaks to the controller's API and reads every event."""
     return Permissions(
         publish=(subjects.ALL_API, subjects.ALL_SERVICES, subjects.direct_get(EVENTS.name)),
-        subscribe=(subjects.operator_inbox(name) + ".>", subjects.ALL_EVENTS),
+        subscribe=(subjects.personal_inbox(nkey) + ".>", subjects.ALL_EVENTS),
     )
 
 
-def subscriber_permissions(name: str) -> Permissions:
+def subscriber_permissions(nkey: str) -> Permissions:
     """A subscriber reads every event and resumes; it asks the controller for nothing."""
     return Permissions(
         publish=(subjects.direct_get(EVENTS.name),),
-        subscribe=(subjects.operator_inbox(name) + ".>", subjects.ALL_EVENTS),
+        subscribe=(subjects.personal_inbox(nkey) + ".>", subjects.ALL_EVENTS),
     )
 
 
@@ -235,6 +244,18 @@ def _account(name: str, lines: Mapping[str, Sequence[str]], head: str = "") -> s
     return f"  {name} {{\n{head}{body}  }}"
 
 
+def _limits(users: int, connections_a_user: int) -> str:
+    """An account's own ceiling, so that one of its credentials takes nothing from another account.
+
+    The server counts subscriptions by connection, and connections by account.
+    """
+    connections = users * connections_a_user + SPARE_CONNECTIONS
+    return (
+        f"    limits {{ max_connections: {connections}, max_subscriptions: {SUBSCRIPTIONS_A_CONNECTION},"
+        f" max_payload: {MAX_PAYLOAD_BYTES} }}\n"
+    )
+
+
 def accounts_configuration(users: Users) -> str:
     """The `accounts` block and what belongs to it, in the NATS server's configuration language."""
     realms = [
@@ -248,6 +269,7 @@ def accounts_configuration(users: Users) -> str:
                 ],
                 "users": [_user(user) for user in agents],
             },
+            head=_limits(len(agents), CONNECTIONS_AN_AGENT),
         )
         for realm, agents in sorted(users.agents.items())
     ]
@@ -269,6 +291,7 @@ def accounts_configuration(users: Users) -> str:
                 ],
                 "users": [_user(user) for user in users.operators],
             },
+            head=_limits(len(users.operators), CONNECTIONS_A_PERSON),
         ),
         *realms,
     ]

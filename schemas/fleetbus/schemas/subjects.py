@@ -21,6 +21,7 @@ FLEET = "_"
 _LABEL = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,251}[a-z0-9])?$")
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
+_NKEY = re.compile(r"^U[A-Z2-7]{55}$")
 _EVENT_TYPE = re.compile(r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$")
 _RESERVED = frozenset({"all"})
 
@@ -127,7 +128,6 @@ def query_all(realm: str) -> str:
 ALL_STATES = f"{ROOT}.state.*.*.*"
 ALL_RESULTS = f"{ROOT}.result.*.*"
 ALL_HEARTBEATS = f"{ROOT}.heartbeat.*.*"
-ALL_ANSWERS = f"{ROOT}.answer.*.*"
 ALL_QUERIES = f"{ROOT}.query.*.*"
 ALL_NUDGES = f"{ROOT}.nudge.*.*.*"
 
@@ -217,8 +217,11 @@ def inbox(realm: str, cluster: str) -> str:
     return f"_INBOX_{cluster_name(realm)}_{cluster_name(cluster)}"
 
 
-def operator_inbox(name: str) -> str:
-    return f"_INBOX_operator_{cluster_name(name)}"
+def personal_inbox(nkey: str) -> str:
+    """Of an operator or a subscriber: by key, since two of them may have one name."""
+    if not _NKEY.fullmatch(nkey):
+        raise DocumentInvalid("a person is known to the bus by a public nkey `U…`")
+    return f"_INBOX_{nkey}"
 
 
 CONTROLLER_INBOX = "_INBOX_controller"
@@ -304,11 +307,6 @@ def parse_document(subject: str) -> DocumentSubject | None:
 def parse_artifact(subject: str) -> str | None:
     rest = _tokens(subject, "artifact", 4)
     return rest[0] if rest and _DIGEST.fullmatch(rest[0]) else None
-
-
-def parse_api(subject: str) -> str | None:
-    rest = _tokens(subject, "api", 4)
-    return rest[0] if rest else None
 
 
 def _cluster(rest: list[str] | None) -> ClusterId | None:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from nacl.signing import SigningKey
 
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.capabilities.bundles import BundleEntry, BundlesState, aspect_of
 from fleetbus.schemas.desired import Head, Retired, SectionRef
 from fleetbus.schemas.states import Facts, State
 from tests.bundles_stand import config_map
 from tests.integration.agent.conftest import Joined
+from tests.waiting import wait_until
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 

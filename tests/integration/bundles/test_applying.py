@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from fleetbus.local.kubernetes import ControlPlane
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.schemas.capabilities import bundles as schema
 from tests.bundles_stand import Stand, config_map
+from tests.waiting import wait_until
 
 
 def path(namespace: str, name: str) -> str:
@@ -200,17 +201,19 @@ async def test_one_object_that_is_refused_stops_no_other(
     missing = config_map("c", f"{namespace}-missing")
     unknown = {"apiVersion": "example.com/v1", "kind": "Nothing", "metadata": {"name": "n"}}
     stand.tell("app", [config_map("a", namespace), bad, missing, unknown])
-    await stand.side.until(lambda: (state := stand.state("app")) is not None and state.ready == 1)
-    await stand.until("app", "False", schema.REASON_APPLY_REFUSED, schema.APPLIED)
-
-    state = stand.state("app")
-    assert state is not None
-    reasons = {one.object: one.reason for one in state.failing}
-    assert reasons == {
+    wanted = {
         f"ConfigMap {namespace}/bad": schema.REASON_APPLY_REFUSED,
         f"ConfigMap {namespace}-missing/c": schema.REASON_APPLY_REFUSED,
         "example.com/Nothing n": schema.REASON_KIND_UNKNOWN,
     }
+
+    def is_told() -> bool:
+        state = stand.state("app")
+        return state is not None and {one.object: one.reason for one in state.failing} == wanted
+
+    await stand.side.until(is_told)
+    state = await stand.until("app", "False", schema.REASON_APPLY_REFUSED, schema.APPLIED)
+    assert state.ready == 1
     said = {one.object: one.message for one in state.failing}
     assert "does not exist" in said[f"ConfigMap {namespace}-missing/c"]
     assert await control_plane.admin.exists(path(namespace, "a"))

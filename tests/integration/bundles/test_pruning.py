@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from fleetbus.local.kubernetes import ControlPlane
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.capabilities import bundles as schema
 from tests.bundles_stand import Stand, config_map
+from tests.waiting import wait_until
 
 
 def path(namespace: str, name: str) -> str:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_streams import ensure_streams
 from fleetbus.runtime.ports import Put
 from fleetbus.schemas import streams, subjects
@@ -16,6 +16,7 @@ from fleetbus.schemas.errors import NotPermitted
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import FleetServer
 from tests.integration.bus.raw import RawPublisher, raw_publisher
+from tests.waiting import wait_until
 
 C1, C2 = ClusterId("main", "c1"), ClusterId("main", "c2")
 DIGEST, MISSING = "a" * 64, "b" * 64
@@ -123,7 +124,7 @@ async def test_an_agent_can_do_everything_in_its_own_row(agent: NatsBus, control
         await agent.put(Put(subject, b"own again", expected=sequence))
     async with (
         controller.subscribe(subjects.ALL_HEARTBEATS) as heartbeats,
-        controller.subscribe(subjects.ALL_ANSWERS) as answers,
+        controller.subscribe(f"{subjects.ROOT}.answer.*.*") as answers,
         agent.subscribe(subjects.query(C1)) as own,
         agent.subscribe(subjects.query_all("main")) as every,
     ):

@@ -15,13 +15,14 @@ from nacl.signing import SigningKey
 from fleetbus.runtime import nats_client
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.certificates import make_authority
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_wire import Delivery
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, SettingsInvalid
 from fleetbus.schemas.signing import seed_of
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import FleetServer
+from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 C1 = ClusterId("main", "c1")

@@ -13,13 +13,14 @@ import pytest
 
 from fleetbus.runtime import nats_follow
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_streams import ensure_streams
 from fleetbus.runtime.ports import CaughtUp, Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, SequenceConflict
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import FleetServer
+from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 C1 = ClusterId("main", "c1")

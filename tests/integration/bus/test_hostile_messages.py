@@ -11,13 +11,14 @@ from typing import TypeVar
 import pytest
 
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.ports import CAUGHT_UP, CaughtUp, Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import FleetServer
 from tests.integration.bus.raw import raw_publisher
+from tests.waiting import wait_until
 
 T = TypeVar("T")
 C1 = ClusterId("main", "c1")
@@ -150,8 +151,9 @@ async def test_a_service_answers_a_hostile_reply_and_goes_on(fleet: FleetServer,
     try:
         async with fleet.bus("operator") as operator, raw_publisher(fleet, "operator") as peer:
             await responding(operator)
+            inbox = subjects.personal_inbox(fleet.public_key("operator")).encode()
             for hostile in HOSTILE:
-                reply = hostile.reply or b"_INBOX_operator_operator.x"
+                reply = hostile.reply or inbox + b".x"
                 await peer.publish(subjects.api("get").encode(), b"", reply=reply, block=hostile.block)
             assert (await operator.request(subjects.api("get"), b"")).data == b"answer"
         assert not serving.done()

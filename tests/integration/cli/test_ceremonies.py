@@ -21,7 +21,7 @@ from fleetbus.local.nats import NatsServer
 from fleetbus.local.processes import Processes
 from fleetbus.local.vault import OpenBao
 from fleetbus.runtime.bus import BusSettings, NatsBus
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.vault import VaultAccess, VaultClient
@@ -31,6 +31,7 @@ from fleetbus.schemas.errors import NotFound, VaultForbidden
 from fleetbus.schemas.streams import STREAMS
 from fleetbus.schemas.subjects import ClusterId
 from tests.unit.cli.fleet_of_three import Answers, run
+from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 
@@ -57,7 +58,7 @@ async def fleet(
     record = make_fleet(folder, plan, CLOCK.now())
     place = VaultPlace(address=openbao.address, ca=openbao.ca_file.read_text())
     async with VaultAdmin(openbao.address, openbao.root_token, openbao.ca_file) as admin:
-        record = await make_vault(admin, place, folder, record)
+        record = await make_vault(admin, place, folder)
     async with server:
         await make_streams(folder, record, CLOCK)
         yield MadeFleet(folder, record, server)
@@ -91,11 +92,24 @@ async def test_the_controllers_token_reads_no_value(fleet: MadeFleet, openbao: O
             await controller.write_policy("fleetbus-cluster", "")
 
 
+async def test_a_controllers_token_that_has_ended_is_made_anew(fleet: MadeFleet, openbao: OpenBao) -> None:
+    file = vault_token_file(fleet.folder)
+    token = file.read_text().strip()
+    await openbao.request("POST", "auth/token/revoke", {"token": token})
+    await _vault_again(fleet, openbao)
+    made = file.read_text().strip()
+    assert made != token
+    async with VaultAdmin(openbao.address, made, openbao.ca_file) as controller:
+        assert await controller.is_alive(made)
+        assert not await controller.is_alive(token)
+        assert await controller.renew_own_token() > 24 * 3600
+
+
 async def _vault_again(fleet: MadeFleet, openbao: OpenBao) -> FleetRecord:
     record = read_record(fleet.folder)
     assert record.vault is not None
     async with VaultAdmin(openbao.address, openbao.root_token, openbao.ca_file) as admin:
-        return await make_vault(admin, record.vault, fleet.folder, record)
+        return await make_vault(admin, record.vault, fleet.folder)
 
 
 async def _join(fleet: MadeFleet, openbao: OpenBao, cluster: ControlPlane, *, write: bool = True) -> Joined:

@@ -17,18 +17,19 @@ from fleetbus.controller.leader import Leader, Term
 from fleetbus.controller.ports import Ports
 from fleetbus.controller.term_work import Fleet, work
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.ports import Bus, Message, Put
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.desired import Head
 from fleetbus.schemas.events import CloudEvent, Happened, Outbox
 from fleetbus.schemas.signing import key_of_seed, public_key, signer, unverified
-from fleetbus.schemas.states import RESULT_ASPECT, State
+from fleetbus.schemas.states import RESULT_ASPECT, Heartbeat, State
 from fleetbus.schemas.streams import DESIRED, EVENTS
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import FleetServer
 from tests.integration.controller.toy import TOYS
+from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 FLEET = "test"
@@ -160,7 +161,8 @@ class Speaker:
         await self.say(aspect, {})
 
     async def beat(self) -> None:
-        await self.bus.publish(subjects.heartbeat(self.cluster), b"{}")
+        heartbeat = Heartbeat(session=1, at=CLOCK.now(), server=self.bus.server)
+        await self.bus.publish(subjects.heartbeat(self.cluster), heartbeat.to_bytes())
 
 
 async def head_of(bus: Bus, cluster: ClusterId) -> tuple[Head, Message] | None:

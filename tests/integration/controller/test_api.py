@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import wait_until
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.documents import Audit
 from fleetbus.schemas.errors import (
@@ -24,6 +24,7 @@ from tests.bus_server import FleetServer
 from tests.integration.bus.raw import raw_publisher
 from tests.integration.controller.people import CLOCK, Operator, Speaker, controlling, events
 from tests.integration.controller.toy import bundle_document, cluster_document
+from tests.waiting import wait_until
 
 
 async def audits(bus: NatsBus) -> list[Audit]:
@@ -89,7 +90,7 @@ async def test_two_headers_do_not_make_somebody_else(
             b'NATS/1.0\r\nNats-Request-Info: {"user":"U1"}\r\nNats-Request-Info : {"user":"U2"}\r\n'
             b'Nats-Request-Info: {"user":"U3"}\r\n\r\n'
         )
-        reply = subjects.operator_inbox("operator").encode() + b".x"
+        reply = subjects.personal_inbox(fleet.public_key("operator")).encode() + b".x"
         body = api.ApplyRequest(documents=(bundle_document("a"),)).model_dump_json(by_alias=True).encode()
         await raw.publish(subjects.api("apply").encode(), body, reply=reply, block=block)
 
@@ -194,13 +195,16 @@ async def test_a_watcher_is_answered_when_something_moves(
         moved = await asyncio.wait_for(watching, 5)
 
     assert moved["version"] > version
-    assert moved["rows"][0]["live"]["connected"] is True
+    live = moved["rows"][0]["live"]
+    assert live["connected"] is True
+    assert live["server"]
+    assert datetime.fromisoformat(live["lastSeenAt"]) <= CLOCK.now()
 
 
 async def test_a_command_is_issued_listed_and_cancelled(
     fleet: FleetServer, bus: NatsBus, operator: Operator, c1: Speaker, tmp_path: Path
 ) -> None:
-    order = {"cluster": "c1", "driver": "rehearsal", "arguments": {"steps": 2}}
+    order = {"cluster": "c1", "driver": "rehearsal", "arguments": {"steps": 2}, "reason": "INC-1"}
     async with controlling(fleet, tmp_path, "one") as one:
         await operator.wait_answered()
         with pytest.raises(NotFound):
@@ -218,7 +222,8 @@ async def test_a_command_is_issued_listed_and_cancelled(
 
     async with controlling(fleet, tmp_path, "two", gone=["one"]):
         await operator.wait_answered()
-        cancelled = (await operator.ask("command", {"action": "cancel", "id": issued["id"]}))["commands"][0]
+        cancel = {"action": "cancel", "id": issued["id"], "reason": "too late"}
+        cancelled = (await operator.ask("command", cancel))["commands"][0]
         assert cancelled["phase"] == "Cancelling"
         result = {
             "id": issued["id"],
@@ -240,3 +245,11 @@ async def test_a_command_is_issued_listed_and_cancelled(
             return [event.short_type for event in await events(bus)].count("command.issued") == 1
 
         assert await wait_until(told, CLOCK, 5)
+        (event,) = [one for one in await events(bus) if one.short_type == "command.issued"]
+        assert (event.data["by"], event.data["why"]) == ("ana", "INC-1")
+        assert event.data["message"] == "rehearsal to c1, by ana: INC-1"
+    written = [(one.by, one.verb, one.object, one.reason) for one in await audits(bus)]
+    assert written[1:] == [
+        ("ana", "command run", f"command/{issued['id']}", "INC-1"),
+        ("ana", "command cancel", f"command/{issued['id']}", "too late"),
+    ], "what was refused was not done"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from fleetbus.local.processes import Processes
-from fleetbus.runtime.clock import wait_until
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import FleetServer, fleet_server
 from tests.integration.controller.people import (
@@ -21,6 +20,7 @@ from tests.integration.controller.people import (
     is_in_order,
 )
 from tests.integration.controller.toy import bundle_document, cluster_document
+from tests.waiting import wait_until
 
 
 @pytest.fixture

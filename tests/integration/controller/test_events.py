@@ -14,7 +14,6 @@ from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.views import Known
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import wait_until
 from fleetbus.schemas import subjects
 from fleetbus.schemas.documents import Status
 from fleetbus.schemas.events import Happened, emitted_in
@@ -30,6 +29,7 @@ from tests.integration.controller.people import (
     is_in_order,
 )
 from tests.integration.controller.toy import bundle_document, cluster_document
+from tests.waiting import wait_until
 
 
 async def test_transitions_of_states_and_statuses_become_events_once(

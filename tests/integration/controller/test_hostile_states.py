@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import wait_until
 from fleetbus.runtime.ports import Put
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.signing import key_of_seed, signer
@@ -16,6 +15,7 @@ from tests.bus_server import FleetServer
 from tests.integration.bus.raw import raw_publisher
 from tests.integration.controller.people import CLOCK, Operator, Speaker, controlling, events
 from tests.integration.controller.toy import cluster_document
+from tests.waiting import wait_until
 
 FACTS = {"kubernetesVersion": "v1.36.3", "nodes": 3}
 

@@ -8,7 +8,6 @@ import pytest
 
 from fleetbus.controller.fence import Fence
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import wait_until
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import SequenceConflict
 from fleetbus.schemas.streams import DESIRED
@@ -16,6 +15,7 @@ from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import FleetServer
 from tests.integration.controller.people import CLOCK, Operator, controlling
 from tests.integration.controller.toy import cluster_document
+from tests.waiting import wait_until
 
 C1 = ClusterId("main", "c1")
 

@@ -15,10 +15,10 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import wait_until
 from fleetbus.schemas.signing import seed_of
 from tests.bus_server import FleetServer
 from tests.integration.controller.people import CLOCK, Operator, events
+from tests.waiting import wait_until
 
 DOCUMENT = """
 apiVersion: fleetbus.dev/v1alpha1
@@ -26,6 +26,10 @@ kind: Source
 metadata: {name: %s}
 spec: {git: {url: /nowhere}}
 """
+
+
+def yaml_document(kind: str, name: str) -> dict[str, Any]:
+    return {"apiVersion": "fleetbus.dev/v1alpha1", "kind": kind, "metadata": {"name": name}}
 
 
 def settings_file(fleet: FleetServer, folder: Path) -> Path:
@@ -128,6 +132,83 @@ async def test_a_folder_of_documents_is_applied_and_a_file_that_vanishes_deletes
             return await names() == ["a", "b"]
 
         assert await wait_until(both, CLOCK, 10)
+
+
+BINDING = """
+apiVersion: fleetbus.dev/v1alpha1
+kind: SecretBinding
+metadata: {name: db}
+spec:
+  vault: {shared: db}
+  placement: {selector: {}}
+  target: {namespace: apps, name: db}
+  refresh: %s
+"""
+
+
+async def test_no_file_and_no_restart_undoes_what_an_operator_did(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
+    settings = settings_file(fleet, tmp_path)
+    folder = tmp_path / "documents"
+    (folder / "db.yaml").write_text(BINDING % "30s")
+    (folder / "a.yaml").write_text(DOCUMENT % "a")
+
+    async def row(kind: str) -> dict[str, Any]:
+        rows = (await operator.ask("list", {"kind": kind}))["rows"]
+        return rows[0] if rows else {}
+
+    async def is_there() -> bool:
+        return bool(await row("SecretBinding")) and bool(await row("Source"))
+
+    async with program(settings) as first:
+        await operator.wait_answered()
+        assert await wait_until(is_there, CLOCK, 10)
+        await operator.ask("revoke", {"name": "db", "reason": "leaked"})
+        document = (await row("SecretBinding"))["document"]
+        wanted = {key: document[key] for key in ("apiVersion", "kind", "metadata", "spec")}
+        told = await operator.ask("apply", {"documents": [wanted]})
+        assert [one["verb"] for one in told["applied"]] == ["unchanged"]
+        assert told["warnings"] == ["SecretBinding db stays revoked until it is deleted and applied anew"]
+        changed = (await row("Source"))["document"]["spec"] | {"interval": "7m"}
+        await operator.apply({**yaml_document("Source", "a"), "spec": changed})
+        # What was applied is written down at the end of a round.
+        await CLOCK.sleep(3)
+        first.kill()
+        await first.wait()
+
+    async with program(settings):
+        await operator.wait_answered()
+        (folder / "db.yaml").write_text(BINDING % "45s")
+
+        async def applied() -> bool:
+            spec: dict[str, Any] = (await row("SecretBinding"))["document"]["spec"]
+            return bool(spec["refresh"] == "45s")
+
+        assert await wait_until(applied, CLOCK, 10)
+        revoked = (await row("SecretBinding"))["live"]["revoked"]
+        assert (revoked["by"], revoked["reason"]) == ("ana", "leaked")
+        assert (await row("Source"))["document"]["spec"]["interval"] == "7m"
+
+
+async def test_broken_settings_are_a_problem_of_the_fleet(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
+    path = settings_file(fleet, tmp_path)
+    whole = path.read_text()
+
+    async def problems() -> list[str]:
+        return [one["object"] for one in (await operator.ask("overview", {}))["problems"]]
+
+    async with program(path):
+        await operator.wait_answered()
+        assert await problems() == []
+        path.write_text(whole[:-1])
+        assert await problems() == ["controller/settings"]
+        path.write_text(whole)
+        assert await problems() == []
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in lines].count("the settings cannot be read again") == 1
 
 
 async def test_a_new_operator_is_known_without_a_restart(

@@ -7,7 +7,6 @@ from pathlib import Path
 from fleetbus.controller.artifacts import Artifacts
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import wait_until
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.signing import public_key, verify
 from tests.bus_server import FleetServer
@@ -21,6 +20,7 @@ from tests.integration.controller.people import (
     head_of,
 )
 from tests.integration.controller.toy import bundle_document, cluster_document
+from tests.waiting import wait_until
 
 
 async def test_a_bundle_reaches_the_mailbox_of_its_cluster(

@@ -17,7 +17,7 @@ from fleetbus.client import Context, Event, connect, save_context
 from fleetbus.local.files import write_whole
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.ports import Put
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
@@ -33,6 +33,7 @@ from fleetbus.schemas.events import Transition, cloud_event
 from fleetbus.schemas.signing import seed_of
 from fleetbus.schemas.streams import EVENTS
 from tests.bus_server import FleetServer, fleet_server
+from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 ROOT = Path(__file__).parents[3]

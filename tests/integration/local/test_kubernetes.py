@@ -14,8 +14,9 @@ from fleetbus.local.build import kubernetes_version
 from fleetbus.local.factories import ControlPlaneFactory
 from fleetbus.local.identity import AgentFolder
 from fleetbus.local.kubernetes import ISSUER, ControlPlane
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import ApplyRefused, NotFound
+from tests.waiting import wait_until
 
 
 async def test_the_apiserver_has_the_version_that_was_built(control_plane: ControlPlane) -> None:

@@ -13,8 +13,9 @@ import pytest
 from fleetbus.local.build import Binaries
 from fleetbus.local.detached import end, find, spawn, wait_up
 from fleetbus.local.processes import Processes, tail
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import AlreadyExists, ServerFailed, TimeoutExpired
+from tests.waiting import wait_until
 
 _PARENT = """
 import asyncio, sys

@@ -16,7 +16,7 @@ from fleetbus.agent.capabilities.secrets import CAPABILITY
 from fleetbus.local.factories import BaoFactory
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.local.vault import OpenBao
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.ports import Vault
@@ -29,6 +29,7 @@ from fleetbus.schemas.errors import NotFound
 from fleetbus.schemas.subjects import ClusterId
 from tests.agent_ports import MemoryKeep, Side, ports
 from tests.vault_cluster import join
+from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 

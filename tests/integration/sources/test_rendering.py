@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fleetbus.controller import programs
 from fleetbus.controller import repository as cache
 from fleetbus.controller.capabilities.bundles.render import (
     Input,
@@ -39,12 +42,19 @@ OVERLAY = {
 
 
 async def render(
-    repository: Repository, work_dir: Path, path: str = ".", namespace: str = "", files: Any = None
+    repository: Repository,
+    work_dir: Path,
+    path: str = ".",
+    namespace: str = "",
+    files: Any = None,
+    *,
+    without_isolation: bool = False,
 ) -> Rendered:
     commit = repository.commit(files or {})
     git = Git.model_validate({"url": repository.url, "ref": {"branch": "main"}})
     await read_revision(git, work_dir, None, SourceDetails())
-    return await render_from_git(Input(git, commit, path, namespace), work_dir)
+    wanted = Input(git, commit, path, namespace)
+    return await render_from_git(wanted, work_dir, without_isolation=without_isolation)
 
 
 def named(rendered: Rendered) -> list[tuple[str, str, str]]:
@@ -127,6 +137,93 @@ async def test_nothing_is_fetched_even_when_the_look_misses_an_address(
         await render(
             repository, work_dir, files={"kustomization.yaml": "resources: [https://127.0.0.1/a.yaml]\n"}
         )
+
+
+REACHING = {
+    "files": "configMapGenerator: [{name: a, files: ['k=URL']}]\n",
+    "envs": "configMapGenerator: [{name: a, envs: ['URL']}]\n",
+    "env": "secretGenerator: [{name: a, env: 'URL'}]\n",
+    "plugin in place": "generators:\n- |\n  apiVersion: builtin\n  kind: ConfigMapGenerator\n"
+    "  metadata: {name: g}\n  name: g\n  files: ['k=URL']\n",
+    "plugin in a file": "generators: [plugin.yaml]\n",
+    "through a link": "resources: [link]\n",
+    "patch": "resources: [cm.yaml]\npatches: [{path: 'URL', target: {kind: ConfigMap}}]\n",
+    "openapi": "resources: [cm.yaml]\nopenapi: {path: 'URL'}\n",
+    "resource": "resources: ['URL']\n",
+}
+PLUGIN = "apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: g}\nname: g\nfiles: ['k=URL']\n"
+
+
+class Listener:
+    """A server on loopback that counts who comes, and answers everybody with a ConfigMap."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked += 1
+        body = config_map("fetched").encode()
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[tuple[Listener, str]]:
+    found = Listener()
+    server = await asyncio.start_server(found.answer, "127.0.0.1", 0)
+    async with server:
+        yield found, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a"
+
+
+@pytest.mark.parametrize("where", REACHING)
+@pytest.mark.parametrize("layer", ["look", "isolation"])
+async def test_each_of_the_two_layers_alone_keeps_from_fetching(
+    repository: Repository,
+    work_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    listener: tuple[Listener, str],
+    where: str,
+    layer: str,
+) -> None:
+    found, url = listener
+    if layer == "isolation":
+        monkeypatch.setattr(kustomize, "references_outside", lambda files, path: iter(()))
+    else:
+        monkeypatch.setattr(programs, "_unshare", lambda: None)
+    texts = {"kustomization.yaml": REACHING[where], "plugin.yaml": PLUGIN, "cm.yaml": config_map("c")}
+    texts["base/kustomization.yaml"] = REACHING["files"]
+    (repository.path / "link").symlink_to("base")
+    files = {name: text.replace("URL", url) for name, text in texts.items()}
+    with pytest.raises(RenderFailed) as raised:
+        await render(repository, work_dir, files=files, without_isolation=True)
+    assert ("outside the commit" in raised.value.message) == (layer == "look")
+    assert found.asked == 0
+
+
+async def test_without_either_layer_it_would_be_fetched(
+    repository: Repository,
+    work_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    listener: tuple[Listener, str],
+) -> None:
+    found, url = listener
+    monkeypatch.setattr(kustomize, "references_outside", lambda files, path: iter(()))
+    monkeypatch.setattr(programs, "_unshare", lambda: None)
+    files = {"kustomization.yaml": REACHING["files"].replace("URL", url)}
+    await render(repository, work_dir, files=files, without_isolation=True)
+    assert found.asked == 1
+
+
+async def test_where_nothing_can_be_isolated_kustomizations_are_refused_and_plain_folders_are_not(
+    repository: Repository, work_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "_unshare", lambda: None)
+    with pytest.raises(RenderFailed, match="without network") as raised:
+        await render(repository, work_dir, "prod", files={**OVERLAY, "plain/a.yaml": config_map("a")})
+    assert "renderWithoutIsolation" in raised.value.remedy
+    assert (await render(repository, work_dir, "plain", files={"x": ""})).objects == 1
+    assert (await render(repository, work_dir, "prod", files={"x": "1"}, without_isolation=True)).objects == 2
 
 
 async def test_a_link_out_of_the_checkout_leads_nowhere(repository: Repository, work_dir: Path) -> None:

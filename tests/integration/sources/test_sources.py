@@ -14,14 +14,15 @@ import pytest
 
 from fleetbus.controller import repository as cache
 from fleetbus.controller.capabilities.sources import CAPABILITY
-from fleetbus.controller.capabilities.sources.git import read_revision
+from fleetbus.controller.capabilities.sources.git import Access, check_address, read_access, read_revision
 from fleetbus.controller.programs import run_program
 from fleetbus.runtime.certificates import issue_server, make_authority
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.capabilities.sources import FETCHED, Git, SourceDetails
 from fleetbus.schemas.errors import NotFound, RevisionNotFound, SettingsInvalid, SourceUnreachable
 from tests.integration.sources.repositories import Repository, config_map
 from tests.unit.controller.fleet import Desk, stored, types
+from tests.waiting import wait_until
 
 NOTHING = SourceDetails()
 KEY = ("Source", "platform")
@@ -153,7 +154,6 @@ async def test_a_server_gets_the_credential_and_no_message_shows_it(
 ) -> None:
     credentials = tmp_path / "credentials"
     credentials.mkdir()
-    (credentials / "forge").write_text("ana:hunter2\n")
     authority = make_authority("git test", SystemClock().now())
     issued = issue_server(authority, "localhost", ["127.0.0.1", "localhost"], SystemClock().now())
     for name, text in [("ca", authority.certificate), ("cert", issued.certificate), ("key", issued.key)]:
@@ -172,6 +172,7 @@ async def test_a_server_gets_the_credential_and_no_message_shows_it(
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
+    (credentials / f"forge@127.0.0.1:{port}").write_text("ana:hunter2\n")
     monkeypatch.setenv("GIT_SSL_CAINFO", str(tmp_path / "ca.pem"))
     git = Git.model_validate({"url": f"https://127.0.0.1:{port}/a.git", "credentials": "forge"})
     async with server:
@@ -192,8 +193,68 @@ async def test_missing_credentials_are_named(work_dir: Path, tmp_path: Path) -> 
     git = Git.model_validate({"url": "https://git.example.com/a.git", "credentials": "forge"})
     with pytest.raises(SettingsInvalid, match="no folder of Git credentials"):
         await read_revision(git, work_dir, None, NOTHING)
-    with pytest.raises(SettingsInvalid, match="no readable file `forge`"):
+    with pytest.raises(SettingsInvalid, match=r"no readable file `forge@git\.example\.com`"):
         await read_revision(git, work_dir, tmp_path, NOTHING)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example.com/a.git",
+        "https://git.example.com:8443/a.git",
+        "https://git.example.com.evil.example.com/a.git",
+        "https://evil.example.com#@git.example.com/a.git",
+        "https://evil.example.com?@git.example.com/a.git",
+        "https://evil.example.com\\@git.example.com/a.git",
+        "ssh://git@git.example.com:22@evil.example.com/a.git",
+        "ssh://git@evil.example.com/a.git",
+        "file:///git.example.com",
+    ],
+)
+def test_a_credential_goes_to_no_other_host_than_its_files_name_says(tmp_path: Path, url: str) -> None:
+    (tmp_path / "forge@git.example.com").write_text("ana:hunter2\n")
+    (tmp_path / "forge").write_text("ana:hunter2\n")
+    with pytest.raises(SettingsInvalid):
+        _reach(url, tmp_path)
+    for right in (
+        "https://git.example.com/a.git",
+        "https://Git.Example.com/b",
+        "ssh://git@git.example.com/a",
+    ):
+        assert _reach(right, tmp_path).extra
+
+
+def _reach(url: str, credentials: Path) -> Access:
+    git = Git.model_validate({"url": url, "credentials": "forge"})
+    check_address(git)
+    return read_access(git, credentials)
+
+
+async def test_only_repositories_below_the_folders_of_the_settings_are_read(
+    repository: Repository, work_dir: Path, tmp_path: Path
+) -> None:
+    repository.commit({"a.yaml": config_map("a")})
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    (allowed / "link").symlink_to(repository.path)
+    desk = Desk(CAPABILITY, work_dir, local_sources=(allowed,))
+    for url in (
+        repository.url,
+        str(repository.path),
+        f"file://{allowed}/link",
+        f"file://{allowed}/%2e%2e/{repository.path.name}",
+        f"file://localhost{repository.path}",
+    ):
+        desk.put(document(url, branch="main"))
+        await desk.reconcile(KEY)
+        assert desk.verdict(KEY, FETCHED) == ("False", "SourceInvalid"), url
+    assert "localSources" in desk.condition(KEY, FETCHED).message or "names no path" in (
+        desk.condition(KEY, FETCHED).message
+    )
+    desk.local_sources = (repository.path.parent,)
+    desk.put(document(repository.url, branch="main"))
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, FETCHED) == ("True", "Fetched")
 
 
 async def test_many_at_once_fetch_one_after_the_other(repository: Repository, work_dir: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from fleetbus.runtime.clock import wait_until
 from fleetbus.runtime.ports import Kube
 from fleetbus.schemas.errors import AlreadyExists, ApplyRefused, FleetbusError, KubeConflict, NotFound
 from tests.suites.kube.world import (
@@ -22,6 +21,7 @@ from tests.suites.kube.world import (
     put,
     served,
 )
+from tests.waiting import wait_until
 
 
 async def test_an_apply_creates_then_changes_and_then_changes_nothing(kube: Kube, kube_world: World) -> None:

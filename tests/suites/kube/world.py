@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.ports import Kube, KubeEvent, Resource
 from fleetbus.schemas.errors import NotFound
+from tests.waiting import wait_until
 
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap", True)
 SECRET = Resource("", "v1", "secrets", "Secret", True)

@@ -57,7 +57,7 @@ def document(kind: str, name: str, spec: Json, details: Json, *conditions: Json,
     }
 
 
-def cluster(name: str, ready: str, reason: str, **details: Any) -> Json:
+def cluster(name: str, ready: str, reason: str, *, bundles_ready: int = 7, **details: Any) -> Json:
     found = {
         "kubernetesVersion": "v1.36.3",
         "nodes": 3,
@@ -66,10 +66,7 @@ def cluster(name: str, ready: str, reason: str, **details: Any) -> Json:
         "provider": "kwok",
         "region": "eu-west-1",
         "agentVersion": "0.1.0",
-        "bundles": 7,
-        "bundlesReady": 7,
-        "secrets": 4,
-        "secretsReady": 4,
+        "contents": {"bundles": {"ready": bundles_ready, "placed": 7}, "secrets": {"ready": 4, "placed": 4}},
         **details,
     }
     spec = {"realm": "main", "key": "U0", "uid": f"kube-{name}", "owner": "team-edge"}
@@ -320,7 +317,7 @@ def three_clusters() -> list[api.Row]:
         *rows(cluster("dev-eu", "True", "Ready"), connected=True, lastSeenS=1.2),
         *rows(cluster("edge-31", "Unknown", "Disconnected", nodes=1), connected=False, lastSeenS=840.0),
         *rows(
-            cluster("prod-us", "False", "BundleNotReady", bundlesReady=6, nodes=50),
+            cluster("prod-us", "False", "BundleNotReady", bundles_ready=6, nodes=50),
             connected=True,
             lastSeenS=0.4,
         ),

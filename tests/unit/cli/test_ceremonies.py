@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from fleetbus.cli.ceremony.folder import ensure_seed, read_seed, seed_file, server_configuration
-from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, person_seed_file
+from fleetbus.cli.ceremony.folder import (
+    ensure_seed,
+    read_seed,
+    seed_file,
+    server_configuration,
+    server_pid_file,
+)
+from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, person_seed_file, write_controller
 from fleetbus.cli.ceremony.join import Identity, JoinRequest, cluster_document, in_order, secret
 from fleetbus.cli.ceremony.manifests import agent_manifests
 from fleetbus.cli.ceremony.record import Member, VaultPlace, read_record, write_record
@@ -71,13 +77,14 @@ def test_the_server_takes_the_configuration(tmp_path: Path) -> None:
     member = Member(realm="main", name="dev-eu", nkey=ensure_seed(tmp_path, "cluster"))
     write_record(tmp_path, record.with_member(member))
     make_fleet(tmp_path, PLAN, NOW)
-    asked = [str(server_path()), "-t", "-c", "server.conf"]
-    done = subprocess.run(
-        asked, cwd=tmp_path / "nats", capture_output=True, text=True, check=False, timeout=20
-    )
+    asked = [str(server_path()), "-t", "-c", str(tmp_path / "nats" / "server.conf")]
+    done = subprocess.run(asked, cwd="/", capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 0, done.stderr
-    assert "fleet.v1.state.main.dev-eu.session" in (tmp_path / "nats" / "server.conf").read_text()
-    assert not server_configuration(record, listen="").startswith("listen")
+    written = (tmp_path / "nats" / "server.conf").read_text()
+    assert "fleet.v1.state.main.dev-eu.session" in written
+    assert f'pid_file: "{server_pid_file(tmp_path)}"' in written
+    with pytest.raises(SettingsInvalid):
+        server_configuration(tmp_path / 'a"b', record)
 
 
 def test_other_hosts_get_another_certificate_and_nothing_else(tmp_path: Path) -> None:
@@ -189,8 +196,60 @@ def test_init_writes_the_operators_context(tmp_path: Path, monkeypatch: pytest.M
 
 def test_joining_without_a_fleet_says_so(tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
-    ran = run(
-        None, "cluster", "join", "dev-eu", "--fleet-dir", str(tmp_path), "--kubeconfig", str(kubeconfig)
+    arguments = ("--fleet-dir", str(tmp_path), "--kubeconfig", str(kubeconfig))
+    assert "no fleet was made" in run(None, "cluster", "join", "dev-eu", *arguments).err
+    ran = run(None, "cluster", "join", "7", *arguments)
+    assert (ran.code, "`7` cannot name a cluster" in ran.err) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_again_changes_only_what_is_said(tmp_path: Path) -> None:
+    first = FleetPlan("demo", ("127.0.0.1",), 4333, listen_host="127.0.0.1", operators=("ana",))
+    record = make_fleet(tmp_path, first, NOW)
+    file = tmp_path / "controller.json"
+    added = {"credentialsDir": "git", "documentsDir": "wanted", "workDir": "/var/cache/fleetbus"}
+    theirs = {"UKEY": "ben", record.people[0].nkey: "ana"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | added | {"operators": theirs}))
+    before = _files(tmp_path)
+    assert make_fleet(tmp_path, FleetPlan("demo"), NOW) == record
+    assert _files(tmp_path) == before
+
+    changed = make_fleet(tmp_path, FleetPlan("demo", ("bus.example.com",), operators=("eve",)), NOW)
+    assert (changed.listen, changed.bus_servers) == ("127.0.0.1:4333", ("tls://bus.example.com:4333",))
+    settings = json.loads(file.read_text())
+    assert {key: settings[key] for key in added} == added
+    assert settings["busServers"] == ["tls://bus.example.com:4333"]
+    assert sorted(settings["operators"].values()) == ["ana", "ben", "eve"]
+
+    place = VaultPlace(address="https://vault:8200", ca="PEM")
+    with_vault = changed.model_copy(update={"vault": place})
+    assert write_controller(tmp_path, with_vault, changed)
+    assert json.loads(file.read_text())["vaultCaFile"] == "vault-ca.crt"
+    trusted = changed.model_copy(update={"vault": place.model_copy(update={"ca": ""})})
+    assert write_controller(tmp_path, trusted, with_vault)
+    assert "vaultCaFile" not in json.loads(file.read_text())
+    file.write_text("fleet: demo\n")
+    with pytest.raises(SettingsInvalid, match="JSON"):
+        make_fleet(tmp_path, FleetPlan("demo"), NOW)
+
+
+def test_init_again_keeps_port_and_operator(tmp_path: Path) -> None:
+    folder = str(tmp_path / "fleet")
+    first = (
+        "--name",
+        "demo",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "4333",
+        "--operator",
+        "zed",
+        "--operator",
+        "ana",
     )
-    assert ran.code == 1
-    assert "FB6002" in ran.err
+    assert run(None, "init", "--out", folder, *first).code == 0
+    before = _files(tmp_path)
+    again = run(None, "init", "--out", folder)
+    assert (again.code, again.out) == (0, f"fleet/demo ready in {folder}\n")
+    assert _files(tmp_path) == before
+    assert (load_context().user, load_context().servers) == ("zed", ("tls://127.0.0.1:4333",))

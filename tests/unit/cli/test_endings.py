@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleetbus.cli import exit_codes
+from fleetbus.client.context import NO_CONTEXT
 from fleetbus.schemas import errors
 from fleetbus.schemas.codes import CODES, code_named
 from tests.unit.cli.fleet_of_three import Answers, bundle, rows, run
@@ -20,6 +21,8 @@ ROOT = Path(__file__).parents[3]
     [
         (errors.BusUnavailable("no connection"), 69),
         (errors.NotPermitted("not you"), 77),
+        (errors.SettingsInvalid("no context", code=NO_CONTEXT), 77),
+        (errors.SettingsInvalid("something else"), 1),
         (errors.TimeoutExpired("too long"), 124),
         (errors.NotFound("not there"), 1),
         (errors.DocumentInvalid("wrong"), 1),
@@ -69,6 +72,8 @@ def test_what_nobody_foresaw_becomes_a_sentence_and_a_file(
         ("get", "clusters", "--nope"),
         ("wait", "bundle/x", "--timeout", "soon"),
         ("wait", "bundle/x", "--for", "happiness"),
+        ("wait", "bundle/x", "--for", "condition=Readyy"),
+        ("wait", "source/x", "--for", "condition=Healthy"),
         ("release", "bundle/x"),
         ("release", "bundle/x", "--prune", "0"),
         ("sync", "bundle/x"),

@@ -27,6 +27,12 @@ def test_help_imports_neither_the_bus_nor_the_models() -> None:
     assert _imported(code) & set(HEAVY) == set()
 
 
+def test_speaking_to_the_bus_imports_no_other_client() -> None:
+    found = _imported("import fleetbus.cli.get, fleetbus.client")
+    assert "nats" in found
+    assert found & {"aiohttp", "hvac", "kubernetes", "cryptography", "requests"} == set()
+
+
 def test_completion_imports_not_even_click() -> None:
     code = (
         "sys.argv = ['fleetbus', '__complete', 'get', 'cl']\n"

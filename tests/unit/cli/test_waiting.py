@@ -11,6 +11,7 @@ from fleetbus.cli.wait import parse_goal
 from fleetbus.cli.waiting import Goal, Standing, judge
 from fleetbus.schemas import api
 from fleetbus.schemas.capabilities.commands import CommandRow
+from fleetbus.schemas.catalogue import condition_types
 from tests.unit.cli.fleet_of_three import (
     Answers,
     Json,
@@ -49,6 +50,14 @@ def test_goals() -> None:
     assert parse_goal("condition=Connected") == Goal("Connected", "True")
     assert parse_goal("condition=Ready=False") == Goal("Ready", "False")
     assert parse_goal("delete").deletion
+
+
+def test_a_condition_that_a_kind_never_has_is_no_goal() -> None:
+    ran = run(_bundle("True", "Ready"), "wait", "bundle/ingress", "--for", "condition=Readyy")
+    assert (ran.code, "Did you mean Ready?" in ran.err) == (64, True)
+    ran = run(Answers(), "wait", "secretbinding/db", "--for", "condition=Connected")
+    assert "It has Ready, Bound, Placed, Synced." in ran.err
+    assert {"Connected", "Synced", "BundlesReady"} < set(condition_types("Cluster"))
 
 
 def _bundle(status: str, reason: str) -> Answers:

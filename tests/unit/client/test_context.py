@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetbus.cli import exit_codes
 from fleetbus.client import (
     Context,
     config_file,
@@ -16,6 +17,7 @@ from fleetbus.client import (
     save_context,
     use_context,
 )
+from fleetbus.client.context import NO_CONTEXT
 from fleetbus.schemas.errors import NotFound, SettingsInvalid
 
 
@@ -105,6 +107,7 @@ def test_without_a_file_the_remedy_says_who_makes_one() -> None:
     with pytest.raises(SettingsInvalid) as raised:
         load_context()
     assert "fleetbus local up" in raised.value.remedy
+    assert raised.value.error_code == exit_codes.NO_CONTEXT == NO_CONTEXT
 
 
 def test_a_seed_that_others_may_read_is_refused(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from fleetbus.controller.ports import Capability, ClusterView, GroupAdmin, Key, Outcome, Ports, View
+from fleetbus.controller.readiness import with_readiness
 from fleetbus.controller.reconcile import next_status
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.capabilities.bundles import BundleState, aspect_of
@@ -83,17 +84,22 @@ def with_bundle(view: ClusterView, state: BundleState) -> ClusterView:
 
 @dataclass
 class Desk:
-    """One capability at work on values: reconcile, keep the status, tell what happened."""
+    """One capability at work on values: reconcile, keep the status, tell what happened.
+
+    `catalogue`: whose readiness counts for a cluster.
+    """
 
     capability: Capability
     work_dir: Path
     groups: GroupAdmin | None = None
     credentials_dir: Path | None = None
+    local_sources: tuple[Path, ...] = (Path("/"),)
     documents: dict[Key, Stored] = field(default_factory=dict)
     statuses: dict[Key, Status] = field(default_factory=dict)
     clusters: dict[str, ClusterView] = field(default_factory=dict)
     asked: set[Key] = field(default_factory=set)
     now: datetime = NOW
+    catalogue: Sequence[Capability] = ()
 
     def put(self, *documents: Stored) -> None:
         self.documents.update({document.key: document for document in documents})
@@ -119,8 +125,11 @@ class Desk:
         """The outcome, with its status kept as the controller's loop would, and what that tells."""
         self.now += timedelta(seconds=1)
         document, old = self.documents[key], self.statuses.get(key)
-        ports = Ports(SystemClock(), self.groups, self.work_dir, self.credentials_dir)
+        ports = Ports(SystemClock(), self.groups, self.work_dir, self.credentials_dir, self.local_sources)
         outcome = await self.capability.reconcile(document, self.view(), ports, self.now)
+        if key[0] == "Cluster" and document.deleting is None:
+            told_of = self.clusters[key[1]]
+            outcome = with_readiness(outcome, told_of, self.view(), self.catalogue, self.now)
         new = next_status(document, old, outcome, self.capability, self.now)
         before = len(old.outbox.pending) if old else 0
         told = [Happened.from_json(one.as_json()) for one in new.outbox.pending[before:]]

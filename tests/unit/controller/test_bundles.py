@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fleetbus.schemas.conditions import READY
 from fleetbus.schemas.documents import Status
 from fleetbus.schemas.errors import DocumentInvalid, NotFound, ObjectInvalid, SourceUnreachable
 from fleetbus.schemas.states import State
-from tests.unit.controller.fleet import NOW, Desk, cluster, condition, stored, types, with_bundle
+from tests.unit.controller.fleet import FACTS, NOW, Desk, cluster, condition, stored, types, with_bundle
 
 KEY = ("Bundle", "web")
 SOURCE = ("Source", "platform")
@@ -452,6 +453,27 @@ async def test_a_cluster_that_left_the_fleet_is_no_loss(desk: Desk) -> None:
     assert desk.statuses[KEY].details["retiring"] == []
 
 
+async def test_a_fact_that_goes_missing_prunes_nothing_not_even_in_one_cluster(desk: Desk) -> None:
+    facts = [{"fact": "nodes", "operator": "AtLeast", "values": ["3"]}]
+    desk.change(KEY, spec=spec(placement={"facts": facts}), generation=2)
+    await settle(desk)
+    before = desk.clusters["c2"]
+    desk.clusters["c2"] = replace(before, facts=FACTS.model_copy(update={"nodes": 0}))
+    await desk.reconcile(KEY)
+    assert told(desk, "c2")
+    assert not retired(desk, "c2")
+    message = desk.condition(KEY, "Placed").message
+    assert message == "3 of 3 clusters; c2 stays where it is placed, as it has not reported nodes"
+    assert desk.capability.explain is not None
+    explained = desk.capability.explain(desk.documents[KEY], desk.view(), "c2")
+    assert explained["isPlaced"]
+    assert "it has not reported nodes" in explained["message"]
+
+    desk.clusters["c2"] = replace(before, facts=FACTS.model_copy(update={"nodes": 2}))
+    await desk.reconcile(KEY)
+    assert retired(desk, "c2") == [("Remove", 10)], "what is known and does not match ends a placement"
+
+
 @pytest.mark.parametrize("policy", ["Remove", "Keep"])
 async def test_a_deleted_bundle_goes_when_every_receipt_is_in(desk: Desk, policy: str) -> None:
     await settle(desk)
@@ -490,6 +512,18 @@ async def test_what_a_cluster_reports_in_a_broken_form_is_no_report(desk: Desk) 
         desk.clusters["c1"] = cluster("c1", {"env": "prod"}, states={aspect: state})
         await desk.reconcile(KEY)
         assert desk.verdict(KEY, READY) == ("Unknown", "Progressing")
+
+
+async def test_one_cluster_that_lies_disarms_no_brake(desk: Desk) -> None:
+    await settle(desk)
+    lie = {"bundles": [{"id": ID, "name": "web", "objects": -10}]}
+    aspect = words.aspect_of(ID)
+    state = State(fleet="f", cluster="c2", uid="u", aspect=aspect, serial=9, at=NOW, body=lie)
+    desk.clusters["c2"] = cluster("c2", {"env": "prod"}, states={aspect: state})
+    relabel(desk, "lab", "c2", "c3")
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, "Placed") == ("False", "PlacementShrank")
+    assert desk.statuses[KEY].details["heldClusters"] == ["c2", "c3"]
 
 
 async def test_release_says_what_is_held(desk: Desk) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fleetbus.controller.capabilities.bundles.canonical import Found, canonicalise, identity_of
-from fleetbus.controller.capabilities.bundles.render.kustomize import references_outside
 from fleetbus.controller.capabilities.bundles.render.plain import read_manifests
+from fleetbus.controller.capabilities.bundles.render.references import references_outside
 from fleetbus.controller.manifests_yaml import load_marked
 from fleetbus.controller.repository import Link
 from fleetbus.schemas.errors import ObjectInvalid
@@ -215,3 +215,54 @@ configMapGenerator:
     assert list(references_outside({"apps/kustomization.yaml": text}, "apps")) == []
     remote = b"patches: [{path: 'https://example.com/p.yaml'}]"
     assert len(list(references_outside({"kustomization.yaml": remote}, "."))) == 1
+
+
+BUILTIN = "apiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: g}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "configMapGenerator: [{name: a, files: ['http://127.0.0.1/x']}]",
+        "configMapGenerator: [{name: a, files: ['key=http://127.0.0.1/x']}]",
+        "secretGenerator: [{name: a, files: ['key=../../x']}]",
+        "secretGenerator: [{name: a, envs: ['HTTPS://127.0.0.1/x']}]",
+        "configMapGenerator: [{name: a, env: /etc/environment}]",
+        "openapi: {path: 'http://127.0.0.1/x'}",
+        "replacements: [{path: 'http://127.0.0.1/x'}]",
+        "generators:\n- |\n  apiVersion: builtin\n  kind: ConfigMapGenerator\n  files: [k=http://127.0.0.1/x]",
+        "generators: [plugin.yaml]",
+        "transformers: [linked.yaml]",
+        "resources: [linked]",
+    ],
+)
+def test_generators_and_plugins_are_looked_through_as_well(text: str) -> None:
+    files: dict[str, bytes | Link] = {
+        "apps/kustomization.yaml": text.encode(),
+        "apps/plugin.yaml": f"{BUILTIN}files: ['k=http://127.0.0.1/x']".encode(),
+        "apps/linked.yaml": Link("plugin.yaml"),
+        "apps/linked": Link("../base"),
+        "apps/round": Link("round"),
+        "base/kustomization.yaml": b"configMapGenerator: [{name: a, files: ['http://127.0.0.1/x']}]",
+    }
+    assert len(list(references_outside(files, "apps"))) == 1
+
+
+def test_files_of_generators_and_plugins_within_the_commit_are_nothing_outside() -> None:
+    text = b"""
+resources: [a.yaml, round]
+configMapGenerator: [{name: a, files: [b.txt, key=c.txt], envs: [d.env], literals: [url=https://example.com]}]
+transformers:
+- |-
+  apiVersion: builtin
+  kind: AnnotationsTransformer
+  metadata: {name: t}
+  annotations: {home: https://example.com}
+  fieldSpecs: [{path: metadata/annotations, create: true}]
+"""
+    files: dict[str, bytes | Link] = {
+        "apps/kustomization.yaml": text,
+        "apps/a.yaml": b"{{ no YAML }}",
+        "apps/round": Link("round"),
+    }
+    assert list(references_outside(files, "apps")) == []

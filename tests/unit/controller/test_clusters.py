@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from fleetbus.controller.capabilities.clusters import CAPABILITY
+from fleetbus.controller.catalogue import CAPABILITIES
 from fleetbus.schemas.capabilities.bundles import BundleState
+from fleetbus.schemas.capabilities.secrets import SecretState
 from fleetbus.schemas.conditions import READY
 from fleetbus.schemas.documents import Status
 from tests.unit.controller.fleet import FACTS, Desk, cluster, condition, reporting, stored, types, with_bundle
@@ -20,7 +22,7 @@ KEY = ("Cluster", "c1")
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    made = Desk(CAPABILITY, tmp_path)
+    made = Desk(CAPABILITY, tmp_path, catalogue=CAPABILITIES)
     made.join(cluster("c1", facts=None, connected=False, published=(0, 0)))
     return made
 
@@ -88,6 +90,14 @@ async def test_synced_compares_what_was_told_and_accepted(
     assert ("cluster.message-refused" in types(happened)) is bool(refused)
 
 
+async def test_an_agent_of_another_contract_is_said(desk: Desk) -> None:
+    joined = cluster("c1")
+    assert joined.session is not None
+    desk.join(replace(joined, session=joined.session.model_copy(update={"contracts": (2, 3)})))
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, READY) == ("False", "NoCommonContract")
+
+
 async def test_a_refused_report_is_said_and_told_once(desk: Desk) -> None:
     desk.join(cluster("c1", refused="facts are not signed by this cluster's key"))
     _, happened = await desk.reconcile(KEY)
@@ -116,8 +126,7 @@ async def test_bundles_are_counted(
     bundle(desk, **report)
     await desk.reconcile(KEY)
     assert desk.verdict(KEY, "BundlesReady") == verdict
-    details = desk.statuses[KEY].details
-    assert (details["bundlesReady"], details["bundles"]) == (ready, 1)
+    assert desk.statuses[KEY].details["contents"]["bundles"] == {"placed": 1, "ready": ready}
     if verdict[0] == "False":
         assert desk.condition(KEY, READY).message == "bundle/web: ApplyRefused: denied"
 
@@ -130,11 +139,11 @@ async def test_secrets_are_counted(desk: Desk) -> None:
         kind=key[0], name="db", uid="uid-secretbinding-db", details={"placed": ["c1"]}
     )
     await desk.reconcile(KEY)
-    assert (desk.statuses[KEY].details["secretsReady"], desk.statuses[KEY].details["secrets"]) == (0, 1)
-    entry = {"id": "uid-secretbinding-db", "condition": {"type": "Synced", "status": "True"}}
-    desk.clusters["c1"] = reporting(desk.clusters["c1"], "secrets", {"secrets": [entry, 7]})
+    assert desk.statuses[KEY].details["contents"]["secrets"] == {"placed": 1, "ready": 0}
+    entry = SecretState(id="uid-secretbinding-db", name="db", condition=condition("Synced"))
+    desk.clusters["c1"] = reporting(desk.clusters["c1"], "secrets", {"secrets": [entry.as_json(), 7]})
     await desk.reconcile(KEY)
-    assert desk.statuses[KEY].details["secretsReady"] == 1
+    assert desk.statuses[KEY].details["contents"]["secrets"] == {"placed": 1, "ready": 1}
 
 
 async def test_what_is_known_of_an_away_cluster_stays(desk: Desk) -> None:
@@ -151,3 +160,22 @@ async def test_a_cluster_that_is_removed_waits_for_nothing(desk: Desk) -> None:
     desk.delete(KEY, "Keep")
     outcome, _ = await desk.reconcile(KEY)
     assert outcome.removable
+
+
+async def test_serials_are_kept_with_the_next_write_or_when_they_are_late(desk: Desk) -> None:
+    async def kept(serial: int, **update: Any) -> int:
+        facts = FACTS.model_copy(update=update)
+        view = reporting(replace(desk.clusters["c1"], facts=facts), "facts", {})
+        states = {"facts": view.states["facts"].model_copy(update={"serial": serial})}
+        desk.clusters["c1"] = replace(view, states=states)
+        await desk.reconcile(KEY)
+        found: int = desk.statuses[KEY].details["serials"]["facts"]
+        return found
+
+    desk.join(cluster("c1"))
+    start = 1_800_000_000_000
+    assert await kept(start) == start
+    assert await kept(start + 1000) == start
+    assert await kept(start + 2000, nodes=4) == start + 2000
+    late = start + 2000 + 11 * 60 * 1000
+    assert await kept(late, nodes=4) == late

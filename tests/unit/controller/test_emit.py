@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetbus.controller.emit import MOST_BYTES, Chain, Pending, due, fitting
+from fleetbus.controller.recent import Recent
+from fleetbus.schemas.catalogue import events_told_in
 from fleetbus.schemas.events import Transition, cloud_event, emitted_header, emitted_in
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -90,3 +92,17 @@ def test_a_type_that_is_no_events_makes_none() -> None:
 def test_unreadable_headers_count_for_nothing() -> None:
     for text in ("", "{", "[]", '{"a":"b"}'):
         assert emitted_in({"Fleetbus-Emitted": text}) == {}
+
+
+def test_an_origin_tells_only_its_own_types() -> None:
+    assert fitting(transition(1), events_told_in("bundles-0")) is not None
+    for type_ in ("bundle.deleted", "cluster.removed", "secret.revoked"):
+        assert fitting(transition(1, type_=type_), events_told_in("bundles-0")) is None
+
+
+def test_no_cluster_speaks_in_anothers_name() -> None:
+    recent = Recent()
+    about_c1 = transition(1).model_copy(update={"subject": "cluster/c1"})
+    for number, source in enumerate(("c1", "c2", None)):
+        recent.add(cloud_event("test", source, f"u{number}", about_c1))
+    assert [event.source for event in recent.in_cluster("c1")] == ["/fleets/test/clusters/c1", "/fleets/test"]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fleetbus.controller.manifests_yaml import load_documents, load_marked
+from fleetbus.controller.manifests_yaml import FILE, Limits, load_documents, load_marked
 from fleetbus.schemas.errors import ObjectInvalid
 
 
@@ -126,3 +126,41 @@ def test_deep_nesting_is_refused() -> None:
         load_documents("a: " + "[" * 100_000)
     with pytest.raises(ObjectInvalid, match="nested"):
         load_documents("a: " + "[" * 500 + "]" * 500)
+
+
+SMALL = Limits(text=100_000, document_nodes=1000, nodes=4000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:\n" + "- a\n" * 1000,
+        "a: [" + "!a ," * 4001 + "]",
+        "---\na: [1,2,3,4,5,6,7]\n" * 401,
+    ],
+    ids=["plain", "tagged", "many documents"],
+)
+def test_too_many_values_end_while_they_are_composed(text: str) -> None:
+    with pytest.raises(ObjectInvalid, match="too many values"):
+        load_marked(text, "many.yaml", SMALL)
+
+
+def test_a_stream_may_hold_more_than_one_document() -> None:
+    text = "---\na: [" + "1," * 900 + "]\n"
+    assert len(load_marked(text * 4, "built", SMALL)) == 4
+    with pytest.raises(ObjectInvalid, match="too many values"):
+        load_marked(text * 5, "built", SMALL)
+
+
+def test_a_file_is_bounded() -> None:
+    with pytest.raises(ObjectInvalid, match="larger than 4 MiB"):
+        load_documents("#" * (FILE.text + 1))
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 5000, "-" + "9" * 5000, "0" + "9" * 5000, "0b" + "1" * 5000, "0" * 5000]
+)
+def test_an_endless_number_is_refused_like_any_that_is_too_large(number: str) -> None:
+    with pytest.raises(ObjectInvalid, match="more than 64 bits"):
+        load_documents(f"a: {number}")
+    assert load_documents(f"a: '{number}'") == [{"a": number}]

@@ -101,6 +101,15 @@ def test_an_entry_is_forgotten_an_hour_after_its_end(one: Command, phase: str | 
     assert bool(orders.remaining([one], known, NOW)) is kept
 
 
+@pytest.mark.parametrize("told", [datetime(2199, 12, 31, tzinfo=UTC), None])
+def test_no_told_end_keeps_an_entry_for_ever(told: datetime | None) -> None:
+    one = command("a")
+    done = CommandResult(id="a", driver="rehearsal", phase="Succeeded", finished_at=told)
+    known = Results(commands=(done,))
+    assert orders.remaining([one], known, NOW)
+    assert not orders.remaining([one], known, one.deadline + orders.KEPT_FOR + MINUTE)
+
+
 @pytest.mark.parametrize(
     ("one", "phase", "shown"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ from fleetbus.controller.fence import Fence
 from fleetbus.controller.leader import Term, TermRecord
 from fleetbus.controller.ports import Capability, ClusterView, Outcome, Section, View
 from fleetbus.controller.publish import VALID, Publisher
-from fleetbus.controller.server_time import ServerTime
+from fleetbus.controller.server_time import AHEAD, ServerTime
 from fleetbus.controller.views import Known
 from fleetbus.runtime.ports import Bus, Put
 from fleetbus.schemas import subjects
@@ -46,13 +46,13 @@ def _section(cluster: ClusterView, view: View, now: datetime) -> Section | None:
 CAPABILITY = Capability("bundles", "Bundle", _nothing, lambda *_: [], lambda *_: [], section=_section)
 
 
-def cluster(name: str) -> Stored:
-    spec = {"key": "U", "uid": f"uid-{name}"}
+def cluster(name: str, realm: str = "main") -> Stored:
+    spec = {"key": "U", "uid": f"uid-{name}", "realm": realm}
     return Stored(kind="Cluster", name=name, uid=name, generation=1, created_at=AT, updated_at=AT, spec=spec)
 
 
-async def head_of(bus: Bus, name: str) -> Head | None:
-    last = await bus.get_last(DESIRED.name, subjects.desired(ClusterId("main", name)))
+async def head_of(bus: Bus, name: str, realm: str = "main") -> Head | None:
+    last = await bus.get_last(DESIRED.name, subjects.desired(ClusterId(realm, name)))
     return Head.from_bytes(unverified(last.data)) if last else None
 
 
@@ -66,13 +66,13 @@ class Desk:
         self.time = ServerTime(self.clock)
         self.artifacts = Artifacts(self.bus, self.time)
 
-    async def publisher(self) -> Publisher:
+    async def publisher(self, fence: type[Fence] = Fence) -> Publisher:
         record = TermRecord(term=1, holder="x", epoch=1)
         sequence = await self.bus.put(Put(subjects.TERM, record.to_bytes(), expected=0))
-        fence = Fence(self.bus, Term(1, sequence, 1, None))
+        self.fence = fence(self.bus, Term(1, sequence, 1, None))
         sign = signer(SigningKey(b"\x01" * 32))
         return Publisher(
-            self.bus, self.clock, self.known, fence, self.artifacts, [CAPABILITY], sign, self.time
+            self.bus, self.clock, self.known, self.fence, self.artifacts, [CAPABILITY], sign, self.time
         )
 
 
@@ -113,6 +113,59 @@ def test_a_capability_that_fails_for_one_cluster_holds_up_no_other() -> None:
         return [await head_of(desk.bus, name) is not None for name in ("bad", "c1", "c2")]
 
     assert simulate(1, scenario) == [False, True, True]
+
+
+class SlowFence(Fence):
+    """Writes when it is told to."""
+
+    def __init__(self, bus: Bus, term: Term) -> None:
+        super().__init__(bus, term)
+        self.asked, self.may_write = asyncio.Event(), asyncio.Event()
+
+    async def put(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        self.asked.set()
+        await self.may_write.wait()
+        await super().put(messages)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_head_that_comes_after_its_clusters_removal_is_taken_away(seed: int) -> None:
+    async def scenario(loop: VirtualLoop, chance: Random) -> tuple[bool, Head | None]:
+        desk = Desk(loop, chance)
+        desk.known.put_document(cluster("c1"))
+        publisher = await desk.publisher(SlowFence)
+        desk.known.listeners.append(publisher.changed)
+        running = asyncio.create_task(publisher.run())
+        fence = desk.fence
+        assert isinstance(fence, SlowFence)
+        await fence.asked.wait()
+        await publisher.forget(ClusterId("main", "c1"))
+        desk.known.drop_document(("Cluster", "c1"))
+        fence.may_write.set()
+        await desk.clock.sleep(5)
+        running.cancel()
+        await asyncio.wait([running])
+        return ClusterId("main", "c1") in desk.known.heads, await head_of(desk.bus, "c1")
+
+    assert simulate(seed, scenario) == (False, None)
+
+
+def test_a_cluster_in_another_realm_leaves_no_mailbox_in_the_old_one() -> None:
+    async def scenario(loop: VirtualLoop, chance: Random) -> list[bool]:
+        desk = Desk(loop, chance)
+        desk.known.put_document(cluster("c1"))
+        publisher = await desk.publisher()
+        desk.known.listeners.append(publisher.changed)
+        running = asyncio.create_task(publisher.run())
+        await desk.clock.sleep(5)
+        assert await head_of(desk.bus, "c1") is not None
+        desk.known.put_document(cluster("c1", "edge"))
+        await desk.clock.sleep(5)
+        running.cancel()
+        await asyncio.wait([running])
+        return [await head_of(desk.bus, "c1", realm) is not None for realm in ("main", "edge")]
+
+    assert simulate(1, scenario) == [False, True]
 
 
 def test_the_sweep_takes_what_is_old_and_named_by_nothing() -> None:
@@ -162,3 +215,24 @@ async def stored(bus: Bus) -> list[str]:
 def test_digests_are_found_wherever_they_stand(value: Any) -> None:
     assert digests_in(value) == {"a" * 64}
     assert digests_in({"a" * 64: "A" * 64, "n": 7, "s": "a" * 63}) == set()
+
+
+def test_a_bus_whose_time_runs_ahead_makes_no_head_valid_for_years() -> None:
+    async def scenario(loop: VirtualLoop, chance: Random) -> tuple[list[Head | None], datetime]:
+        desk = Desk(loop, chance)
+        publisher = await desk.publisher()
+        desk.known.put_document(cluster("c1"))
+        desk.time.heard(datetime(2100, 1, 1, tzinfo=UTC))
+        publishing = asyncio.create_task(publisher.run())
+        await desk.clock.sleep(5)
+        first = await head_of(desk.bus, "c1")
+        publisher.publish_all()
+        await desk.clock.sleep(5)
+        second = await head_of(desk.bus, "c1")
+        publishing.cancel()
+        return [first, second], desk.clock.now()
+
+    (first, second), now = simulate(3, scenario)
+    assert first is not None
+    assert first.not_after < now + VALID + 2 * AHEAD
+    assert second == first

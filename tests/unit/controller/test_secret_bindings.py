@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from fleetbus.controller.capabilities.secrets import CAPABILITY
+from fleetbus.controller.capabilities.secrets.placing import release
+from fleetbus.controller.capabilities.secrets.reconcile import explain
 from fleetbus.schemas.capabilities import secrets as words
 from fleetbus.schemas.capabilities.secrets import SecretState
 from fleetbus.schemas.conditions import READY
-from fleetbus.schemas.errors import FleetbusError, NotFound, VaultForbidden, VaultUnavailable
-from tests.unit.controller.fleet import NOW, Desk, cluster, condition, reporting, stored, types
+from fleetbus.schemas.documents import Revocation
+from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotFound, VaultForbidden, VaultUnavailable
+from tests.unit.controller.fleet import FACTS, NOW, Desk, cluster, condition, reporting, stored, types
 
 KEY = ("SecretBinding", "payments")
 OTHER = ("SecretBinding", "reports")
+REVOKED = Revocation(at=NOW, by="ana", reason="leaked")
 
 
 class Groups:
@@ -177,7 +181,7 @@ async def test_a_revocation_goes_to_vault_then_to_the_clusters_then_counts_recei
     desk: Desk, groups: Groups
 ) -> None:
     await settle(desk)
-    desk.change(KEY, spec=spec(revoked=True), generation=2)
+    desk.change(KEY, revoked=REVOKED, generation=2)
     entry = told(desk, "c1")
     assert entry is not None
     assert entry["revoked"] is False, "Vault has not been told yet"
@@ -201,7 +205,7 @@ async def test_a_revocation_goes_to_vault_then_to_the_clusters_then_counts_recei
 
 async def test_a_revocation_does_not_wait_for_a_vault_that_is_away(desk: Desk, groups: Groups) -> None:
     await settle(desk)
-    desk.change(KEY, spec=spec(revoked=True), generation=2)
+    desk.change(KEY, revoked=REVOKED, generation=2)
     groups.failing = VaultUnavailable("sealed")
     await desk.reconcile(KEY)
     entry = told(desk, "c1")
@@ -220,7 +224,7 @@ async def test_what_another_binding_shares_stays_granted(desk: Desk, groups: Gro
     await desk.reconcile(OTHER)
     assert groups.members["fleetbus-db"] == {"entity-c1", "entity-c2", "entity-c3"}
     desk.change(OTHER, spec=spec("prod"))
-    desk.change(KEY, spec=spec(revoked=True), generation=2)
+    desk.change(KEY, revoked=REVOKED, generation=2)
     await desk.reconcile(KEY)
     assert groups.members["fleetbus-db"] == {"entity-c1", "entity-c2"}
     assert "withdrawnAt" not in desk.statuses[KEY].details
@@ -239,6 +243,58 @@ async def test_a_cluster_that_is_no_longer_placed_loses_the_right_and_the_secret
     report(desk, "c2", removed=True)
     await desk.reconcile(KEY)
     assert retired(desk, "c2") == []
+
+
+async def test_a_loss_of_many_clusters_is_held_until_its_count_is_typed(desk: Desk, groups: Groups) -> None:
+    names = [f"p{number}" for number in range(4)]
+    desk.join(*(cluster(name, {"env": "prod"}) for name in names))
+    await settle(desk)
+    report(desk, *names)
+    relabel(desk, "p0", "dev")
+    await desk.reconcile(KEY)
+    assert retired(desk, "p0") == ["Remove"]
+    report(desk, "p0", removed=True)
+    await desk.reconcile(KEY)
+
+    for name in names[1:]:
+        relabel(desk, name, "dev")
+    _, happened = await desk.reconcile(KEY)
+    assert types(happened) == ["secret.held"]
+    assert desk.verdict(KEY, READY) == ("False", "SecretPlacementShrank")
+    assert "fleetbus release secretbinding/payments --prune 3" in desk.condition(KEY, READY).message
+    assert all(told(desk, name) and not retired(desk, name) for name in names[1:])
+    assert groups.members["fleetbus-db"] >= {"entity-p1", "entity-p2", "entity-p3"}
+    explained = explain(desk.documents[KEY], desk.view(), "p1")
+    assert explained["isPlaced"]
+
+    with pytest.raises(DocumentInvalid, match="2 is not what is held: 3 Secrets"):
+        release(desk.documents[KEY], desk.statuses[KEY], 2)
+    desk.change(KEY, released_prune=dict(release(desk.documents[KEY], desk.statuses[KEY], 3)))
+    _, happened = await desk.reconcile(KEY)
+    assert types(happened)[0] == "secret.loss-released"
+    assert [retired(desk, name) for name in names[1:]] == [["Remove"]] * 3
+    assert groups.members["fleetbus-db"] == {"entity-c1", "entity-c2"}
+    with pytest.raises(DocumentInvalid, match="nothing of it is held"):
+        release(desk.documents[KEY], desk.statuses[KEY], 3)
+
+
+async def test_a_fact_that_goes_missing_takes_no_secret_and_no_right_away(desk: Desk, groups: Groups) -> None:
+    facts = [{"fact": "region", "operator": "In", "values": ["eu"]}]
+    desk.change(KEY, spec=spec(placement={"facts": facts}), generation=2)
+    here = FACTS.model_copy(update={"region": "eu"})
+    desk.join(*(cluster(name, facts=here) for name in ("c1", "c2")), cluster("c3", facts=None))
+    await settle(desk)
+    desk.join(cluster("c1", facts=here.model_copy(update={"region": ""})), cluster("c2", facts=None))
+    report(desk, "c1", "c2")
+    await desk.reconcile(KEY)
+    assert desk.statuses[KEY].details["placed"] == ["c1", "c2"]
+    assert groups.members["fleetbus-db"] == {"entity-c1", "entity-c2"}
+    assert "c1 stays where it is placed, as it has not reported region (and 1 more)" in (
+        desk.condition(KEY, "Placed").message
+    )
+    desk.join(cluster("c1", facts=here.model_copy(update={"region": "us"})))
+    await desk.reconcile(KEY)
+    assert desk.statuses[KEY].details["placed"] == ["c2"], "a fact that is known and another ends it"
 
 
 async def test_a_deleted_binding_goes_when_vault_and_every_cluster_have_answered(
@@ -276,3 +332,57 @@ async def test_explain_says_why_a_cluster_is_out(desk: Desk) -> None:
     assert explained["checks"] == [
         {"clause": "selector", "rule": "env=prod", "holds": False, "message": "has env=dev"}
     ]
+
+
+async def test_another_shared_secret_leaves_the_groups_of_the_former(desk: Desk, groups: Groups) -> None:
+    groups.members["fleetbus-cache"] = frozenset()
+    desk.put(stored("SecretBinding", "reports", spec(placement={"clusters": ["c2"]})))
+    await settle(desk)
+    desk.change(KEY, spec=spec(vault={"shared": "cache"}), generation=2)
+    groups.failing = VaultUnavailable("sealed")
+    outcome, _ = await desk.reconcile(KEY)
+    assert desk.verdict(KEY, "Bound") == ("Unknown", "VaultUnavailable")
+    assert "may still read `db`" in desk.condition(KEY, "Bound").message
+    assert outcome.again_in_s is not None
+    groups.failing = None
+    await desk.reconcile(KEY)
+    assert groups.members == {
+        "fleetbus-db": {"entity-c2"},
+        "fleetbus-cache": {"entity-c1", "entity-c2"},
+    }
+    assert desk.verdict(KEY, "Bound") == ("True", "Bound")
+    calls = groups.calls
+    await desk.reconcile(KEY)
+    assert groups.calls == calls, "what is right is not asked for again at once"
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_a_binding_that_is_shared_no_more_leaves_its_group(
+    desk: Desk, groups: Groups, deleted: bool
+) -> None:
+    await settle(desk)
+    desk.change(KEY, spec=spec(vault={"path": "db"}), generation=2)
+    groups.failing = VaultForbidden("denied")
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, "Bound")[0] == "False"
+    if deleted:
+        desk.delete(KEY)
+        report(desk, "c1", "c2", removed=True)
+        assert not (await desk.reconcile(KEY))[0].removable
+    groups.failing = None
+    outcome, _ = await desk.reconcile(KEY)
+    assert groups.members["fleetbus-db"] == frozenset()
+    assert outcome.removable is deleted
+
+
+async def test_a_receipt_of_an_earlier_removal_is_none_of_a_revocation(desk: Desk) -> None:
+    await settle(desk)
+    report(desk, "c1", "c2", removed=True)
+    desk.change(KEY, revoked=REVOKED.model_copy(update={"generation": 2}), generation=2)
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, "Synced")[0] == "Unknown"
+    assert desk.statuses[KEY].details["synced"] == 0
+    report(desk, "c1", "c2", removed=True)
+    desk.change(KEY, spec=spec(refresh="5m"), generation=3)
+    await desk.reconcile(KEY)
+    assert desk.verdict(KEY, "Synced")[0] == "True"

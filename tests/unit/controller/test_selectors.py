@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleetbus.controller.decisions.selectors import matches, parse_selector, selector_text
+from fleetbus.controller.decisions.selectors import matches, parse_selector, requirements, text
 from fleetbus.schemas.documents import LabelSelector
 from fleetbus.schemas.errors import DocumentInvalid
 
@@ -12,7 +12,7 @@ PROD = {"env": "prod", "tier": "a"}
 
 
 @pytest.mark.parametrize(
-    ("text", "holds"),
+    ("written", "holds"),
     [
         ("", True),
         ("env=prod", True),
@@ -36,19 +36,20 @@ PROD = {"env": "prod", "tier": "a"}
         ("example.com/env=prod", False),
     ],
 )
-def test_a_selector_text_means_what_kubectl_means(text: str, holds: bool) -> None:
-    assert matches(parse_selector(text), PROD) is holds
+def test_a_selector_text_means_what_kubectl_means(written: str, holds: bool) -> None:
+    assert matches(parse_selector(written), PROD) is holds
 
 
 @pytest.mark.parametrize(
-    "text", ["env=prod,", "=x", "env in prod", "env in (a", "a b", "env=a b", "!", "env>1"]
+    "written", ["env=prod,", "=x", "env in prod", "env in (a", "a b", "env=a b", "!", "env>1"]
 )
-def test_a_malformed_text_is_refused_by_name(text: str) -> None:
+def test_a_malformed_text_is_refused_by_name(written: str) -> None:
     with pytest.raises(DocumentInvalid, match="is no label selector"):
-        parse_selector(text)
+        parse_selector(written)
 
 
 def test_a_selector_is_written_as_it_is_read() -> None:
-    text = "env=prod,tier in (a, b),team!=x,zone notin (a, b),!legacy,gpu"
-    assert selector_text(parse_selector(text)) == text
-    assert selector_text(LabelSelector(match_labels={"b": "2", "a": "1"})) == "a=1,b=2"
+    written = "env=prod,tier in (a, b),team!=x,zone notin (a, b),!legacy,gpu"
+    assert ",".join(text(one) for one in requirements(parse_selector(written))) == written
+    by_key = requirements(LabelSelector(match_labels={"b": "2", "a": "1"}))
+    assert [text(one) for one in by_key] == ["a=1", "b=2"]

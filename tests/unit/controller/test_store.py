@@ -9,7 +9,7 @@ import pytest
 
 from fleetbus.controller.store import merged
 from fleetbus.schemas.capabilities.bundles import Bundle
-from fleetbus.schemas.documents import Stored, Tombstone
+from fleetbus.schemas.documents import Revocation, Stored, Tombstone
 from fleetbus.schemas.errors import Refused
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -61,6 +61,12 @@ def test_what_the_controller_set_is_ignored_when_applied_again() -> None:
 def test_released_prunes_survive_an_apply() -> None:
     before = stored().model_copy(update={"released_prune": {"retired": 4}})
     assert merged(bundle("b"), before, lambda: "other", LATER).released_prune == {"retired": 4}
+
+
+def test_an_apply_lifts_no_revocation() -> None:
+    before = stored().model_copy(update={"revoked": Revocation(at=NOW, by="ana", reason="leaked")})
+    assert merged(bundle(labels={"team": "edge"}), before, lambda: "other", LATER) is before
+    assert merged(bundle("b"), before, lambda: "other", LATER).revoked == before.revoked
 
 
 def test_a_document_that_is_being_deleted_is_not_changed() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
-from fleetbus.controller.verification import Expected, verified_state
+from fleetbus.controller.verification import Accepted, Expected, verified_state
 from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import (
@@ -56,7 +56,10 @@ def test_a_right_state_is_taken_with_its_body() -> None:
 
 
 def test_the_same_state_again_is_right() -> None:
-    assert verified_state(SUBJECT, signed(state().to_bytes()), "facts", EXPECTED, state())[0] == state()
+    assert (
+        verified_state(SUBJECT, signed(state().to_bytes()), "facts", EXPECTED, Accepted("uid-1", 5))[0]
+        == state()
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,35 @@ def test_the_same_state_again_is_right() -> None:
 )
 def test_a_wrong_state_is_refused(changes: dict[str, Any], refusal: type[FleetbusError]) -> None:
     with pytest.raises(refusal):
-        verified_state(SUBJECT, signed(state(**changes).to_bytes()), "facts", EXPECTED, state(serial=4))
+        verified_state(SUBJECT, signed(state(**changes).to_bytes()), "facts", EXPECTED, Accepted("uid-1", 4))
+
+
+NO_MOMENTS = [
+    "2026-11-24T09:00:00",
+    "2026-11-24",
+    "0001-01-01T00:00:00Z",
+    "9999-12-31T23:59:59Z",
+    "9999-12-31T23:59:59-14:00",
+    "1e300",
+    -(2**60),
+]
+
+
+@pytest.mark.parametrize("at", NO_MOMENTS)
+@pytest.mark.parametrize("place", ["at", "outbox", "result"])
+def test_a_time_without_its_zone_or_beyond_reason_is_refused(at: Any, place: str) -> None:
+    aspect = "result" if place == "result" else "facts"
+    content = state(aspect=aspect).as_json()
+    if place == "at":
+        content["at"] = at
+    elif place == "outbox":
+        told = {"sequence": 1, "at": at, "type": "a.b", "subject": "a/b", "reason": "R"}
+        content["outbox"] = {"sequence": 1, "pending": [told]}
+    else:
+        done = {"id": "a", "driver": "job", "phase": "Succeeded", "finishedAt": at}
+        content["body"] = {"commands": [done]}
+    with pytest.raises(MessageMalformed):
+        verified_state(SUBJECT, signed(canonical(content)), aspect, EXPECTED, None)
 
 
 def test_nothing_is_parsed_before_it_is_verified() -> None:
@@ -89,7 +120,7 @@ def test_nothing_is_parsed_before_it_is_verified() -> None:
 def test_a_cluster_made_anew_may_count_from_the_start() -> None:
     anyone = Expected("test", C1, public_key(KEY), "")
     new = state(uid="uid-2", serial=1)
-    assert verified_state(SUBJECT, signed(new.to_bytes()), "facts", anyone, state())[0] == new
+    assert verified_state(SUBJECT, signed(new.to_bytes()), "facts", anyone, Accepted("uid-1", 5))[0] == new
 
 
 @given(st.binary(max_size=300), st.booleans())

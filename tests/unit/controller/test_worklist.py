@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fleetbus.controller.worklist import Worklist, pause_s
-from fleetbus.runtime.clock import SystemClock, wait_until
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import BusUnavailable
+from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetbus.schemas.artifacts import PART_BYTES, artifact, pack, parts_of, unpack
+from fleetbus.schemas.artifacts import MAX_BYTES, MAX_PARTS, PART_BYTES, artifact, pack, parts_of, unpack
 from fleetbus.schemas.canonical import canonical, compress, decompress, digest, parse_json
 from fleetbus.schemas.errors import MessageMalformed
 
@@ -58,6 +58,20 @@ def test_a_missing_or_altered_part_is_refused() -> None:
     for parts in (without, altered):
         with pytest.raises(MessageMalformed, match="does not have its digest"):
             unpack(whole.name, stored[whole.name], parts)
+
+
+def test_an_index_lists_no_more_parts_than_the_largest_artifact_has() -> None:
+    names = [digest(b"x")] * (MAX_PARTS + 1)
+    assert MAX_PARTS * PART_BYTES > MAX_BYTES
+    assert parts_of(b"\x01" + canonical({"parts": names[1:]})) == names[1:]
+    with pytest.raises(MessageMalformed):
+        parts_of(b"\x01" + canonical({"parts": names}))
+
+
+def test_nothing_is_unpacked_beyond_the_limit() -> None:
+    bomb = b"\x00" + compress(b"0" * (MAX_BYTES + 1))
+    with pytest.raises(MessageMalformed, match="larger than"):
+        unpack(digest(b""), bomb)
 
 
 def test_another_name_is_refused() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.capabilities.secrets import VAULT_AUDIENCE
 
-NAMESPACE: Final = "fleetbus-system"
-NAME: Final = "fleetbus-agent"
+NAMESPACE: Final = AGENT_NAMESPACE
+NAME: Final = AGENT_NAME
 _TOKEN_FOLDER: Final = "/var/run/secrets/fleetbus"
 _TOKEN_TTL_S: Final = 3600
 _LABELS: Final = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "fleetbus"}

@@ -62,20 +62,26 @@ def public_key_of(file: Path) -> str:
         raise SettingsInvalid(error.message, where=str(file)) from error
 
 
-def server_configuration(
-    record: FleetRecord, *, listen: str | None = None, store_dir: str = "jetstream"
-) -> str:
-    """The configuration of nats-server; paths are relative to its own folder.
+def server_pid_file(folder: Path) -> Path:
+    """Written by the server that was started from this folder."""
+    return folder / "nats" / "nats-server.pid"
 
-    `listen` '' leaves the line out, for whoever says elsewhere where it listens; None takes the record's.
+
+def server_configuration(folder: Path, record: FleetRecord) -> str:
+    """The configuration of nats-server. Paths are absolute: the server's own start where it was started.
+
+    Raises SettingsInvalid for a folder whose name its configuration cannot say.
     """
-    transport = streams.Transport("server.crt", "server.key", "ca.crt", store_dir)
-    whole = streams.server_configuration(record.users(), transport, listen=listen or record.listen)
-    if listen == "":
-        return whole.split("\n", 1)[1]
-    return f'server_name: "{record.fleet}-1"\npid_file: "nats-server.pid"\n{whole}'
+    nats = server_file(folder).absolute().parent
+    if not str(nats).isprintable() or set(str(nats)) & set('"\\'):
+        raise SettingsInvalid("nats-server's configuration cannot name this folder", where=str(folder))
+    transport = streams.Transport(
+        str(nats / "server.crt"), str(nats / "server.key"), str(nats / "ca.crt"), str(nats / "jetstream")
+    )
+    whole = streams.server_configuration(record.users(), transport, listen=record.listen)
+    return f'server_name: "{record.fleet}-1"\npid_file: "{server_pid_file(nats.parent)}"\n{whole}'
 
 
 def write_server(folder: Path, record: FleetRecord) -> bool:
     """server.conf as the record has it; False when nothing changed."""
-    return write_whole(server_file(folder), server_configuration(record), secret=True)
+    return write_whole(server_file(folder), server_configuration(folder, record), secret=True)

@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fleetbus.cli.ceremony.files import write_whole
+from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.cli.ceremony.folder import (
     authority_file,
     ensure_seed,
     read_seed,
     seed_file,
+    server_file,
     vault_token_file,
     write_server,
 )
-from fleetbus.cli.ceremony.record import FILE, FleetRecord, Person, VaultPlace, read_record, write_record
+from fleetbus.cli.ceremony.record import (
+    FILE,
+    FleetRecord,
+    Person,
+    VaultPlace,
+    changing,
+    read_record,
+    write_record,
+)
 from fleetbus.runtime.certificates import Issued, issue_server, make_authority
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas import subjects, vault_policies
@@ -40,42 +49,68 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """What a fleet is made of. `hosts`: names and addresses by which the bus is reached; `port` its port."""
+    """What a fleet is made of. `hosts`: names and addresses by which the bus is reached; `port` its port.
+
+    What is not given stays as the fleet has it; a new one has port 4222 on every address, the operator `admin`
+    and the subscriber `events`.
+    """
 
     fleet: str
-    hosts: tuple[str, ...]
-    port: int = 4222
-    listen_host: str = "0.0.0.0"
-    operators: tuple[str, ...] = ("admin",)
-    subscribers: tuple[str, ...] = ("events",)
+    hosts: tuple[str, ...] = ()
+    port: int = 0
+    listen_host: str = ""
+    operators: tuple[str, ...] = ()
+    subscribers: tuple[str, ...] = ()
 
 
 def make_fleet(folder: Path, plan: FleetPlan, now: datetime, say: Say = lambda line: None) -> FleetRecord:
     """The offline half. Raises AlreadyExists when another fleet's folder is named, DocumentInvalid, SettingsInvalid."""
     subjects.cluster_name(plan.fleet)
     for name in (*plan.operators, *plan.subscribers):
-        subjects.operator_inbox(name)
-    if not plan.hosts:
+        subjects.cluster_name(name)
+    if not plan.hosts and not (folder / FILE).is_file():
         raise SettingsInvalid("no host of the bus is named", remedy="give --host, such as bus.example.com")
-    known = read_record(folder) if (folder / FILE).is_file() else None
-    if known and known.fleet != plan.fleet:
-        raise AlreadyExists(
-            f"the folder holds the fleet `{known.fleet}`", where=str(folder), remedy="take another folder"
-        )
-    record = _record(folder, plan, known)
-    _certificates(folder, plan, known, now, say)
-    if write_record(folder, record):
-        say(f"{folder / FILE} written")
-    if write_server(folder, record):
-        say("nats/server.conf written")
-    if write_controller(folder, record):
-        say("controller.json written")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with changing(folder):
+        known = read_record(folder) if (folder / FILE).is_file() else None
+        if known and known.fleet != plan.fleet:
+            raise AlreadyExists(
+                f"the folder holds the fleet `{known.fleet}`", where=str(folder), remedy="take another folder"
+            )
+        plan = _completed(plan, known)
+        record = _record(folder, plan, known)
+        _certificates(folder, plan, known, now, say)
+        # Before the record, with which it is compared: whoever is interrupted here goes on where it was.
+        if write_controller(folder, record, known):
+            say("controller.json written")
+        if write_record(folder, record):
+            say(f"{folder / FILE} written")
+        if write_server(folder, record):
+            say("nats/server.conf written")
     return record
+
+
+def _completed(plan: FleetPlan, known: FleetRecord | None) -> FleetPlan:
+    """With what is not given as the fleet has it, or as a new one has it."""
+    if known is None:
+        return replace(
+            plan,
+            port=plan.port or 4222,
+            listen_host=plan.listen_host or "0.0.0.0",
+            operators=plan.operators or ("admin",),
+            subscribers=plan.subscribers or ("events",),
+        )
+    host, _, port = known.listen.rpartition(":")
+    return replace(
+        plan,
+        hosts=plan.hosts or known.hosts,
+        port=plan.port or int(port),
+        listen_host=plan.listen_host or host.strip("[]"),
+    )
 
 
 def _record(folder: Path, plan: FleetPlan, known: FleetRecord | None) -> FleetRecord:
     """The keys that are missing are made first, so that a record never names one that is nowhere."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     people = {(one.role, one.name): one for one in (known.people if known else ())}
     for name in plan.operators:
         people["operator", name] = Person(name=name, nkey=ensure_seed(folder, f"operator-{name}"))
@@ -121,9 +156,30 @@ def _certificates(folder: Path, plan: FleetPlan, known: FleetRecord | None, now:
     say(f"nats/server.crt made for {', '.join(plan.hosts)}")
 
 
-def write_controller(folder: Path, record: FleetRecord) -> bool:
-    """controller.json; paths are relative to the fleet's folder. False when nothing changed."""
-    settings: dict[str, object] = {
+def write_controller(folder: Path, record: FleetRecord, before: FleetRecord | None = None) -> bool:
+    """controller.json; False when nothing changed. What somebody has written into it since `before` stays."""
+    file = folder / "controller.json"
+    if not file.is_file():
+        return write_whole(file, json.dumps(_controller(record), indent=2) + "\n")
+    try:
+        there = json.loads(read_text(file))
+        if not isinstance(there, dict):
+            raise ValueError("no map")
+    except ValueError as error:
+        raise SettingsInvalid("it is not a map in JSON", where=str(file)) from error
+    last, wanted = _controller(before) if before else {}, _controller(record)
+    merged = {key: value for key, value in there.items() if key in wanted or last.get(key) != value}
+    for key, value in wanted.items():
+        if merged.get(key, last.get(key)) == last.get(key):
+            merged[key] = value
+    operators = there.get("operators")
+    merged["operators"] = {**(operators if isinstance(operators, dict) else {}), **wanted["operators"]}
+    return merged != there and write_whole(file, json.dumps(merged, indent=2) + "\n")
+
+
+def _controller(record: FleetRecord) -> dict[str, Any]:
+    """Paths are relative to the fleet's folder."""
+    settings: dict[str, Any] = {
         "fleet": record.fleet,
         "epoch": record.epoch,
         "busServers": list(record.bus_servers),
@@ -137,11 +193,11 @@ def write_controller(folder: Path, record: FleetRecord) -> bool:
         settings |= {"vaultAddress": record.vault.address, "vaultTokenFile": "keys/vault.token"}
         if record.vault.ca:
             settings["vaultCaFile"] = "vault-ca.crt"
-    return write_whole(folder / "controller.json", json.dumps(settings, indent=2) + "\n")
+    return settings
 
 
 async def make_vault(
-    admin: VaultAdmin, place: VaultPlace, folder: Path, record: FleetRecord, say: Say = lambda line: None
+    admin: VaultAdmin, place: VaultPlace, folder: Path, say: Say = lambda line: None
 ) -> FleetRecord:
     """Vault's part with its owner's token: the KV mount, the two policies, the controller's token.
 
@@ -152,7 +208,7 @@ async def make_vault(
     await admin.write_policy(vault_policies.CONTROLLER_POLICY, vault_policies.controller_policy())
     say(f"Vault has the policies {vault_policies.CLUSTER_POLICY} and {vault_policies.CONTROLLER_POLICY}")
     token_file = vault_token_file(folder)
-    if not token_file.is_file():
+    if not (token_file.is_file() and await admin.is_alive(read_text(token_file).strip())):
         token = await admin.create_token(
             [vault_policies.CONTROLLER_POLICY], period_s=CONTROLLER_TOKEN_PERIOD_S
         )
@@ -160,9 +216,11 @@ async def make_vault(
         say("keys/vault.token made: the controller's, which reads no value")
     if place.ca:
         write_whole(folder / "vault-ca.crt", place.ca)
-    changed = record.model_copy(update={"vault": place})
-    write_record(folder, changed)
-    write_controller(folder, changed)
+    with changing(folder):
+        known = read_record(folder)
+        changed = known.model_copy(update={"vault": place})
+        write_controller(folder, changed, known)
+        write_record(folder, changed)
     return changed
 
 
@@ -189,7 +247,7 @@ async def make_streams(folder: Path, record: FleetRecord, clock: Clock, *, repli
             raise BusUnavailable(
                 f"no connection within {_CONNECT_TIMEOUT_S:.0f} s",
                 where=", ".join(record.bus_servers),
-                remedy=f"start it: nats-server -c {folder / 'nats' / 'server.conf'} in {folder / 'nats'}",
+                remedy=f"start it: nats-server -c {server_file(folder)}",
             ) from error
         await ensure_streams(bus, replicas=replicas)
 

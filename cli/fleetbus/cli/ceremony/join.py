@@ -17,13 +17,13 @@ from nacl.signing import SigningKey
 from fleetbus.cli.ceremony.agent_pod import NAME, NAMESPACE
 from fleetbus.cli.ceremony.files import read_text
 from fleetbus.cli.ceremony.folder import authority_file, server_file, write_server
-from fleetbus.cli.ceremony.record import FleetRecord, Member, read_record, write_record
+from fleetbus.cli.ceremony.record import FleetRecord, Member, changing, read_record, write_record
 from fleetbus.runtime.jwks import public_keys
 from fleetbus.runtime.ports import Kube, Resource
 from fleetbus.schemas import vault_policies
 from fleetbus.schemas.capabilities.secrets import VAULT_AUDIENCE
 from fleetbus.schemas.documents import API_VERSION
-from fleetbus.schemas.errors import NotFound, ObjectInvalid, SettingsInvalid
+from fleetbus.schemas.errors import AlreadyExists, NotFound, ObjectInvalid, SettingsInvalid
 from fleetbus.schemas.signing import key_of_seed, public_key, seed_of
 from fleetbus.schemas.subjects import MAIN, ClusterId
 
@@ -45,13 +45,22 @@ Reload = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """Which cluster, with which labels. `bus_servers` when agents reach the bus by other addresses."""
+    """Which cluster, with which labels. `bus_servers` when agents reach the bus by other addresses.
+
+    `stored_uid`: what the controller knows of that name, '' for nothing. `replace`: whatever had the name gives
+    way. Raises DocumentInvalid for what cannot name a cluster.
+    """
 
     name: str
     realm: str = MAIN
     labels: Mapping[str, str] = field(default_factory=dict)
     owner: str = ""
     bus_servers: tuple[str, ...] = ()
+    stored_uid: str = ""
+    replace: bool = False
+
+    def __post_init__(self) -> None:
+        ClusterId(self.realm, self.name)
 
     @property
     def id(self) -> ClusterId:
@@ -95,7 +104,8 @@ async def join(
     """Everything but the document, which the caller gives to the controller.
 
     `write_objects` False leaves the cluster untouched: the objects are in the answer, the seed among them.
-    Raises NotFound (no fleet in the folder), KubeUnavailable, ApplyRefused, VaultUnavailable, VaultForbidden.
+    Raises NotFound (no fleet in the folder), AlreadyExists (another cluster has the name), KubeUnavailable,
+    ApplyRefused, VaultUnavailable, VaultForbidden.
     """
     read_record(folder)
     identity = await read_identity(kube)
@@ -134,18 +144,46 @@ async def _seed(kube: Kube) -> str:
 async def _admit(
     folder: Path, request: JoinRequest, identity: Identity, reload: Reload | None, say: Say
 ) -> FleetRecord:
-    """The cluster's user on the bus. Nothing waits between reading and writing: others may join meanwhile."""
-    admitted = read_record(folder).with_member(
-        Member(realm=request.realm, name=request.name, nkey=identity.nkey)
-    )
-    write_record(folder, admitted)
-    changed = write_server(folder, admitted)
+    """The cluster's user on the bus."""
+    member = Member(realm=request.realm, name=request.name, nkey=identity.nkey, uid=identity.uid)
+    with changing(folder):
+        known = read_record(folder)
+        refuse_another(known, request, member)
+        admitted = known.with_member(member)
+        write_record(folder, admitted)
+        changed = write_server(folder, admitted)
     if changed:
         say(f"user of {request.name} written into nats/server.conf")
     if changed and reload is not None:
         await reload(read_text(server_file(folder)))
         say("bus reloaded")
     return admitted
+
+
+def refuse_another(record: FleetRecord, request: JoinRequest, member: Member) -> None:
+    """A name never passes silently from one cluster to another, nor a cluster to a second name.
+
+    Raises AlreadyExists.
+    """
+    for one in record.clusters:
+        if one.id != member.id and (one.nkey == member.nkey or one.uid == member.uid):
+            raise AlreadyExists(
+                f"this cluster has joined as `{one.name}`",
+                where=f"kube-system {member.uid}",
+                remedy=f"remove it first: fleetbus cluster remove {one.name}",
+            )
+    if request.replace:
+        return
+    known = next((one for one in record.clusters if one.id == member.id), None)
+    uids = {uid for uid in (known.uid if known else "", request.stored_uid) if uid}
+    # Of one that joined before its UID was kept, the key in its Secret says whether it is the same.
+    unknown = known is not None and not uids and known.nkey != member.nkey
+    if unknown or uids - {member.uid}:
+        raise AlreadyExists(
+            f"another cluster has joined as `{member.name}`",
+            where=f"kube-system {member.uid}",
+            remedy="take another name, or give --replace if this one stands in its place",
+        )
 
 
 async def make_vault_identity(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fleetbus.cli.ceremony.files import read_text
 from fleetbus.cli.ceremony.folder import server_file, write_server
 from fleetbus.cli.ceremony.join import Reload, Say
-from fleetbus.cli.ceremony.record import read_record, write_record
+from fleetbus.cli.ceremony.record import changing, read_record, write_record
 from fleetbus.schemas import vault_policies
 from fleetbus.schemas.subjects import ClusterId
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 async def leave_bus(cluster: ClusterId, folder: Path, reload: Reload | None, say: Say) -> None:
     """Its user is taken out; once the bus has reloaded, it is disconnected."""
-    record = read_record(folder).without_member(cluster)
-    write_record(folder, record)
-    if write_server(folder, record):
+    with changing(folder):
+        record = read_record(folder).without_member(cluster)
+        write_record(folder, record)
+        changed = write_server(folder, record)
+    if changed:
         say(f"user of {cluster.name} taken out of nats/server.conf")
         if reload is not None:
             await reload(read_text(server_file(folder)))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from pydantic import model_validator
+
 from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.schemas import streams, subjects
-from fleetbus.schemas.errors import MessageMalformed, NotFound, SettingsInvalid
+from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.models import Received
 from fleetbus.schemas.subjects import ClusterId
 
@@ -23,11 +29,20 @@ class Person(Received):
 
 
 class Member(Received):
-    """A cluster's user on the bus."""
+    """A cluster's user on the bus. `uid`: of its kube-system, empty when it joined before that was kept."""
 
     realm: str
     name: str
     nkey: str
+    uid: str = ""
+
+    @model_validator(mode="after")
+    def _is_a_cluster(self) -> Member:
+        try:
+            ClusterId(self.realm, self.name)
+        except DocumentInvalid as error:
+            raise ValueError(error.message) from error
+        return self
 
     @property
     def id(self) -> ClusterId:
@@ -74,9 +89,9 @@ class FleetRecord(Received):
         people = tuple(
             streams.User(
                 one.nkey,
-                streams.operator_permissions(one.name)
+                streams.operator_permissions(one.nkey)
                 if one.role == "operator"
-                else streams.subscriber_permissions(one.name),
+                else streams.subscriber_permissions(one.nkey),
                 one.name,
             )
             for one in self.people
@@ -90,11 +105,7 @@ def read_record(folder: Path) -> FleetRecord:
     """Raises NotFound when no fleet was made there, SettingsInvalid when the file is damaged."""
     file = folder / FILE
     if not file.is_file():
-        raise NotFound(
-            "no fleet was made in this folder",
-            where=str(folder),
-            remedy="make one with `fleetbus init --out DIR`",
-        )
+        raise _no_fleet(folder)
     try:
         return FleetRecord.from_bytes(read_text(file).encode())
     except MessageMalformed as error:
@@ -104,3 +115,28 @@ def read_record(folder: Path) -> FleetRecord:
 def write_record(folder: Path, record: FleetRecord) -> bool:
     """False when the file said the same already."""
     return write_whole(folder / FILE, record.model_dump_json(indent=2, by_alias=True) + "\n")
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Alone in the folder, against other processes too, from reading the record to the last file that follows.
+
+    Nothing may be awaited inside: who waits here waits only for somebody's writing. Raises NotFound.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise _no_fleet(folder) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _no_fleet(folder: Path) -> NotFound:
+    return NotFound(
+        "no fleet was made in this folder",
+        where=str(folder),
+        remedy="make one with `fleetbus init --out DIR`",
+    )

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from fleetbus.cli.ceremony.files import read_text
+from fleetbus.cli.ceremony.folder import server_pid_file
 from fleetbus.cli.ceremony.join import Reload
 from fleetbus.cli.ceremony.record import VaultPlace
 from fleetbus.runtime.clock import SystemClock
@@ -51,12 +52,16 @@ def reload_by(how: str, folder: Path) -> Reload:
     words = shlex.split(how)
     if not words:
         raise SettingsInvalid("--reload names neither a pid file nor a command")
+    if "/" in words[0]:
+        words[0] = str(Path(words[0]).absolute())
+        if not Path(words[0]).is_file():
+            raise SettingsInvalid("there is neither a pid file nor a command there", where=words[0])
     return lambda _: _run(words, folder)
 
 
 def default_reload(folder: Path) -> Reload | None:
     """The server that was started from the fleet's folder and runs on this machine; None without its pid file."""
-    file = folder / "nats" / "nats-server.pid"
+    file = server_pid_file(folder)
     return (lambda _: _signal(file)) if file.is_file() else None
 
 
@@ -77,16 +82,27 @@ async def _signal(file: Path) -> None:
     text = read_text(file).strip()
     if not text.isdigit():
         raise SettingsInvalid("holds no process id", where=str(file))
+    gone = NotFound(
+        f"no nats-server runs as process {text}",
+        where=str(file),
+        remedy="the new configuration counts at its next start",
+    )
+    if _name_of(text) not in ("", "nats-server"):
+        raise gone
     try:
         os.kill(int(text), signal.SIGHUP)
     except ProcessLookupError as error:
-        raise NotFound(
-            f"no process {text} runs",
-            where=str(file),
-            remedy="the new configuration counts at its next start",
-        ) from error
+        raise gone from error
     except PermissionError as error:
         raise SettingsInvalid(f"process {text} may not be signalled by this user", where=str(file)) from error
+
+
+def _name_of(pid: str) -> str:
+    """Of a process; '' where nobody says so. A number that was left in a file may be anybody's by now."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 async def _run(words: list[str], folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from fleetbus.controller.decisions.placement import Check, Member, Placed, Step, checks, place
+from fleetbus.controller.decisions.placement import Check, Member, Placed, Step, checks, place, staying_text
 from fleetbus.schemas.api import ExplainCheck, Explained, ExplainStep
 from fleetbus.schemas.documents import Placement, Stored
 from fleetbus.schemas.errors import NotFound
@@ -18,12 +18,13 @@ def explain_placement(
     placement: Placement,
     members: Iterable[Member],
     *,
+    placed: Collection[str] = (),
     held: Collection[str] = (),
     cluster: str = "",
 ) -> Explained:
-    """Raises NotFound when `cluster` is given and not in the fleet."""
+    """`placed`: where it is now. Raises NotFound when `cluster` is given and not in the fleet."""
     fleet = sorted(members, key=lambda member: member.id.name)
-    found = place(placement, fleet)
+    found = place(placement, fleet, placed)
     result = Explained(
         kind=document.kind,
         name=document.name,
@@ -42,12 +43,16 @@ def explain_placement(
         raise NotFound(f"there is no cluster `{cluster}`", remedy="see fleetbus get clusters")
     asked = tuple(checks(placement, member))
     is_held = cluster in held
+    stays = next((one for one in found.staying if one.cluster == cluster), None)
+    message = "it is placed only because the loss of it is held" if is_held else ""
+    if stays is not None:
+        message = f"it stays because it is placed already: it {stays.message}"
     return result.model_copy(
         update={
             "cluster": cluster,
             "checks": tuple(_check(check) for check in asked),
-            "is_placed": is_held or all(check.holds for check in asked),
-            "message": "it is placed only because the loss of it is held" if is_held else "",
+            "is_placed": is_held or cluster in found.clusters,
+            "message": message,
             "remedy": _remedy(cluster, asked),
         }
     )
@@ -76,7 +81,7 @@ def _check(check: Check) -> ExplainCheck:
 
 
 def _message(found: Placed, held: Collection[str]) -> str:
-    text = f"{len(found.clusters)} of {found.total} clusters"
+    text = f"{len(found.clusters)} of {found.total} clusters{staying_text(found)}"
     return f"{text}, and {len(held)} whose loss is held" if held else text
 
 

@@ -1,4 +1,4 @@
-"""What the agents report, asked by placement. A missing fact never matches, NotIn included."""
+"""What the agents report, asked by placement. A missing fact never matches, NotIn included, and ends no match."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ def holds(requirement: FactRequirement, facts: Facts | None) -> bool:
         return reported >= limit if requirement.operator == "AtLeast" else reported < limit
     among = any(same(requirement.fact, value, one) for value in requirement.values for one in found)
     return among if requirement.operator == "In" else not among
+
+
+def is_unknown(requirement: FactRequirement, facts: Facts | None) -> bool:
+    """Whether nothing can be said: it was not reported, or what was reported cannot be compared."""
+    found = known(requirement.fact, facts)
+    if not found:
+        return True
+    if requirement.operator not in {"AtLeast", "Below"}:
+        return False
+    comparable = order(requirement.fact, requirement.values[0]) is not None
+    return comparable and order(requirement.fact, found[0]) is None
 
 
 def known(fact: str, facts: Facts | None) -> tuple[str, ...]:
@@ -86,7 +97,8 @@ def found_text(requirement: FactRequirement, facts: Facts | None) -> str:
 
 _READ: dict[str, Callable[[Facts], tuple[str, ...]]] = {
     "kubernetesVersion": lambda facts: (facts.kubernetes_version,),
-    "nodes": lambda facts: (str(facts.nodes),),
+    # An agent that may not list nodes reports none.
+    "nodes": lambda facts: (str(facts.nodes),) if facts.nodes else (),
     "provider": lambda facts: (facts.provider,),
     "region": lambda facts: (facts.region,),
     "apiGroups": lambda facts: facts.api_groups,

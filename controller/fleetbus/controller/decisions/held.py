@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,11 @@ class Kept:
     held: tuple[str, ...] = ()
     objects: int = 0
     lost: tuple[str, ...] = ()
+
+
+def shrunk_key(since: datetime) -> str:
+    """The key in `released_prune` of a loss that is held since then."""
+    return f"placement:{since.isoformat()}"
 
 
 def keep(
@@ -37,6 +43,7 @@ def keep(
     """
     lost = tuple(sorted(set(previous) - set(wanted)))
     count = sum(objects.get(name, 0) for name in lost)
-    if len(lost) + going <= limit or count in (0, released):
+    empty = all(objects.get(name, 0) == 0 for name in lost)
+    if len(lost) + going <= limit or empty or count == released:
         return Kept(tuple(sorted(wanted)), lost=lost)
     return Kept(tuple(sorted({*wanted, *lost})), held=lost, objects=count)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,12 +28,16 @@ class Member(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One rule, asked of one cluster. `message` says what stands there."""
+    """One rule, asked of one cluster. `message` says what stands there.
+
+    `unknown`: it does not hold only because the cluster has not reported what the rule asks for.
+    """
 
     clause: str
     rule: str
     holds: bool
     message: str = ""
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +51,26 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """`clusters` sorted; `exclusions` one a cluster that is out, sorted; `funnel` the same by rule."""
+    """`clusters` sorted; `exclusions` one a cluster that is out, sorted; `funnel` the same by rule.
+
+    `staying`: those of `clusters` that are in only because they were, with the rule whose answer is unknown.
+    """
 
     total: int
     clusters: tuple[str, ...]
     exclusions: tuple[Exclusion, ...]
     funnel: tuple[Step, ...]
+    staying: tuple[Exclusion, ...] = ()
 
 
-def place(placement: Placement, members: Iterable[Member]) -> Placed:
-    """Every member is in `clusters` or has one exclusion: its first rule that does not hold."""
+def place(placement: Placement, members: Iterable[Member], placed: Collection[str] = ()) -> Placed:
+    """Every member is in `clusters` or has one exclusion: its first rule that does not hold.
+
+    `placed`: where the document is now. What is not known lets nobody in and throws nobody out.
+    """
     chosen: list[str] = []
     out: list[Exclusion] = []
+    staying: list[Exclusion] = []
     steps: dict[tuple[str, str], list[Exclusion]] = {}
     total = 0
     for member in sorted(members, key=lambda member: member.id.name):
@@ -71,12 +82,29 @@ def place(placement: Placement, members: Iterable[Member]) -> Placed:
         exclusion = Exclusion(
             cluster=member.id.name, clause=f"{unmet.clause} {unmet.rule}".strip(), message=unmet.message
         )
+        if member.id.name in placed and _only_unknown(placement, member):
+            chosen.append(member.id.name)
+            staying.append(exclusion)
+            continue
         out.append(exclusion)
         steps.setdefault((unmet.clause, unmet.rule), []).append(exclusion)
     order = {rule: position for position, rule in enumerate(_rules(placement))}
     funnel = [Step(clause, rule, tuple(found)) for (clause, rule), found in steps.items()]
     funnel.sort(key=lambda step: order.get((step.clause, step.rule), len(order)))
-    return Placed(total, tuple(chosen), tuple(out), tuple(funnel))
+    return Placed(total, tuple(chosen), tuple(out), tuple(funnel), tuple(staying))
+
+
+def staying_text(found: Placed) -> str:
+    """What a condition adds on clusters that stay because something about them is not known; or nothing."""
+    if not found.staying:
+        return ""
+    first = found.staying[0]
+    more = f" (and {len(found.staying) - 1} more)" if found.staying[1:] else ""
+    return f"; {first.cluster} stays where it is placed, as it {first.message}{more}"
+
+
+def _only_unknown(placement: Placement, member: Member) -> bool:
+    return all(check.holds or check.unknown for check in checks(placement, member))
 
 
 def checks(placement: Placement, member: Member) -> Iterator[Check]:
@@ -112,7 +140,8 @@ def _chosen(placement: Placement, member: Member) -> Iterator[Check]:
             yield Check("selector", selectors.text(requirement), selectors.holds(requirement, labels), found)
     for fact in placement.facts:
         found = facts.found_text(fact, member.facts)
-        yield Check("facts", facts.text(fact), facts.holds(fact, member.facts), found)
+        unknown = facts.is_unknown(fact, member.facts)
+        yield Check("facts", facts.text(fact), facts.holds(fact, member.facts), found, unknown)
 
 
 def _rules(placement: Placement) -> Sequence[tuple[str, str]]:
@@ -129,4 +158,17 @@ def _named(placement: Placement) -> str:
 
 
 def _glob(pattern: str, name: str) -> bool:
-    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), name) is not None
+    """Part by part, each as early as it can: never slower for more stars, as a regular expression would be."""
+    first, *rest = pattern.split("*")
+    if not rest:
+        return name == first
+    *middle, last = rest
+    at, end = len(first), len(name) - len(last)
+    if at > end or not name.startswith(first) or not name.endswith(last):
+        return False
+    for part in middle:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

@@ -57,11 +57,6 @@ def text(requirement: Requirement) -> str:
             return f"!{requirement.key}"
 
 
-def selector_text(selector: LabelSelector) -> str:
-    """The inverse of `parse_selector`."""
-    return ",".join(text(requirement) for requirement in requirements(selector))
-
-
 def parse_selector(written: str) -> LabelSelector:
     """What follows `-l`: `env=prod,tier in (a,b),!legacy`. DocumentInvalid names the part that is wrong."""
     return LabelSelector(match_expressions=tuple(_requirement(part) for part in _parts(written)))

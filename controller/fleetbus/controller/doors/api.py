@@ -14,11 +14,13 @@ from pydantic import ValidationError
 from fleetbus.controller.desk import Desk, Request, Verb
 from fleetbus.controller.doors import commanding, reading, writing
 from fleetbus.controller.presence import requester
-from fleetbus.controller.text import clean, raised_at
+from fleetbus.runtime.failures import raised_at
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Message
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
+from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
 
 DESCRIPTION = "Fleetbus's controller: documents, commands, and what is known of the fleet"
 IMPORTED_REPLY = "_R_."
@@ -39,6 +41,9 @@ VERBS: Mapping[str, Verb] = {
     "remove": writing.remove,
 }
 
+MOST_BYTES = MAX_PAYLOAD_BYTES - 4096
+"""Of an answer: the rest is for headers."""
+
 _log = structlog.get_logger("controller")
 
 
@@ -57,7 +62,12 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     try:
         request = Request(operator(desk, message), message.data)
         result = await VERBS[verb](desk, request)
-        return canonical(api.Answer(ok=True, result=dict(result)).as_json())
+        answer = canonical(api.Answer(ok=True, result=dict(result)).as_json())
+        if len(answer) <= MOST_BYTES:
+            return answer
+        told: FleetbusError = Terminal(
+            "the answer does not fit into a message", remedy="ask for less, by name"
+        )
     except FleetbusError as error:
         told = error
     except ValidationError as error:
@@ -84,7 +94,7 @@ def operator(desk: Desk, message: Message) -> str:
     name = desk.operators().get(key)
     if name is None:
         raise NotPermitted(
-            f"{clean(key, 60)} is no operator of this fleet",
+            f"{cleaned(key, 60)} is no operator of this fleet",
             remedy="add the key to `operators` in its settings",
         )
     return name
@@ -93,4 +103,4 @@ def operator(desk: Desk, message: Message) -> str:
 def _request_finding(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    return clean(f"{place}: {first['msg']}" if place else str(first["msg"]), 300)
+    return cleaned(f"{place}: {first['msg']}" if place else str(first["msg"]), 300)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fleetbus.controller import orders
+from fleetbus.controller.command_lists import Audited
 from fleetbus.controller.desk import Desk, Request
 from fleetbus.controller.ports import ClusterView
+from fleetbus.controller.store import Author
 from fleetbus.schemas import api
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.capabilities.commands import CommandRow
@@ -29,7 +31,9 @@ async def command(desk: Desk, request: Request) -> Result:
         view = _holder(desk, asked.id, asked.cluster)
         results = view.results
         await desk.command_lists.change(
-            view.id.name, lambda before: orders.cancelled(before, asked.id, results)
+            view.id.name,
+            lambda before: orders.cancelled(before, asked.id, results),
+            Audited(Author(request.by, "command cancel", asked.reason), asked.id),
         )
         rows = [row for row in _rows(desk, view.id.name) if row.id == asked.id]
     else:

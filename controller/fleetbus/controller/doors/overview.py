@@ -10,14 +10,16 @@ from fleetbus.controller import orders
 from fleetbus.controller.desk import Desk, Request
 from fleetbus.schemas import api, conditions, subjects
 from fleetbus.schemas.capabilities.bundles import REASON_PLACEMENT_SHRANK, REASON_PRUNE_HELD
+from fleetbus.schemas.capabilities.secrets import REASON_HELD
 from fleetbus.schemas.catalogue import KINDS
 from fleetbus.schemas.conditions import Condition
-from fleetbus.schemas.errors import FleetbusError
+from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.states import FINISHED
 from fleetbus.schemas.streams import EVENTS, STREAMS
 
+REASON_SETTINGS = SettingsInvalid.__name__
 _MOST = 50
-_HELD = {REASON_PRUNE_HELD, REASON_PLACEMENT_SHRANK}
+_HELD = {REASON_PRUNE_HELD, REASON_PLACEMENT_SHRANK, REASON_HELD}
 _ENDED = FINISHED
 
 
@@ -32,7 +34,10 @@ async def overview(desk: Desk, request: Request) -> Mapping[str, object]:
         term=desk.term.number,
         tallies=tuple(_tally(desk, kind) for kind in KINDS),
         away=tuple(name for name, one in sorted(view.clusters.items()) if not one.connected),
-        problems=tuple(one for one in not_ready if one.status == "False" and one not in held)[:_MOST],
+        problems=(
+            *_settings(desk),
+            *(one for one in not_ready if one.status == "False" and one not in held),
+        )[:_MOST],
         held=tuple(held[:_MOST]),
         commands_open=_open(desk),
         streams={stream.name: await _messages(desk, stream.name) for stream in STREAMS},
@@ -68,6 +73,12 @@ def _not_ready(desk: Desk) -> Iterator[api.Problem]:
                 message=shown.message,
                 since=shown.last_transition_at.isoformat(),
             )
+
+
+def _settings(desk: Desk) -> Iterator[api.Problem]:
+    """A settings file that was broken while the controller runs: the next start would fail."""
+    if problem := desk.settings_problem():
+        yield api.Problem(object="controller/settings", reason=REASON_SETTINGS, message=problem)
 
 
 def _open(desk: Desk) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,10 @@ Result = Mapping[str, object]
 
 MOST_WATCHING = 40
 """Watchers that wait at a time, of the places that the service has; who comes beyond that is answered at once."""
+PAGE_BYTES = 512 * 1024
+"""Rows in one answer: half of what a message may hold."""
+_ONE_BY_ONE = frozenset({"clusters", "excluded", "serials"})
+"""Details that grow with the fleet and that no list shows."""
 _EVENTS = 10
 _TOGETHER_S = 0.1
 
@@ -36,8 +40,10 @@ async def watch(desk: Desk, request: Request) -> Result:
     """The list as soon as its version moves, or after the time that was asked for."""
     asked = api.WatchRequest.model_validate(parse_json(request.data))
     kind = known_kind(asked.kind)
-    listed = api.ListRequest(kind=asked.kind, names=asked.names, labels=asked.labels)
-    if len(desk.watching) >= MOST_WATCHING:
+    listed = api.ListRequest(
+        kind=asked.kind, names=asked.names, labels=asked.labels, after=asked.after, limit=asked.limit
+    )
+    if asked.after or len(desk.watching) >= MOST_WATCHING:
         return _listed(desk, listed, missing=True).as_json()
     desk.watching.append(kind)
     try:
@@ -95,13 +101,30 @@ def _listed(desk: Desk, asked: api.ListRequest, *, missing: bool = False) -> api
         status = desk.known.status(("Bundle", asked.bundle))
         on = set(status.details.get("placed", ())) if status else set()
         found = [stored for stored in found if stored.name in on]
-    now = desk.clock.now()
-    return api.ListResult(rows=tuple(_row(desk, stored, now) for stored in found), version=version)
+    ordered = sorted((stored for stored in found if stored.name > asked.after), key=lambda one: one.name)
+    return _page(desk, ordered, version, limit=asked.limit, brief=not asked.names)
 
 
-def _row(desk: Desk, stored: Stored, now: datetime) -> api.Row:
-    status = desk.known.status(stored.key)
-    return api.Row(document=as_document(stored, shown_status(status)), live=_live(desk, stored, now))
+def _page(
+    desk: Desk, found: Sequence[Stored], version: int, *, limit: int = 0, brief: bool = False
+) -> api.ListResult:
+    """The first rows, as many as are asked for and fit into one answer; always one at least."""
+    now, size = desk.clock.now(), 0
+    rows: list[api.Row] = []
+    for stored in found:
+        row = _row(desk, stored, now, brief=brief)
+        size += len(row.to_bytes())
+        if rows and (size > PAGE_BYTES or len(rows) == limit):
+            return api.ListResult(rows=tuple(rows), version=version, more_after=found[len(rows) - 1].name)
+        rows.append(row)
+    return api.ListResult(rows=tuple(rows), version=version)
+
+
+def _row(desk: Desk, stored: Stored, now: datetime, *, brief: bool = False) -> api.Row:
+    status = shown_status(desk.known.status(stored.key))
+    if brief and isinstance(details := status.get("details"), dict):
+        status["details"] = {key: value for key, value in details.items() if key not in _ONE_BY_ONE}
+    return api.Row(document=as_document(stored, status), live=_live(desk, stored, now))
 
 
 def shown_status(status: Status | None) -> dict[str, Any]:
@@ -116,11 +139,16 @@ def _live(desk: Desk, stored: Stored, now: datetime) -> dict[str, Any]:
     live: dict[str, Any] = {}
     if stored.deleting is not None:
         live["deleting"] = stored.deleting.as_json()
+    if stored.revoked is not None:
+        live["revoked"] = stored.revoked.as_json()
     view = desk.known.cluster(stored.name) if stored.kind == CLUSTER else None
     if view is not None:
         live["connected"] = view.connected
         live["published"] = list(view.published)
+        if view.server:
+            live["server"] = view.server
         if view.last_seen_at is not None:
+            live["lastSeenAt"] = view.last_seen_at.isoformat()
             live["lastSeenS"] = round(max(0.0, (now - view.last_seen_at).total_seconds()), 1)
         if view.refused:
             live["refused"] = view.refused

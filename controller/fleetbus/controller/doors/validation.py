@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fleetbus.controller.text import clean
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.schemas.catalogue import KINDS, kind_named
 from fleetbus.schemas.documents import API_VERSION, Document
 from fleetbus.schemas.errors import DocumentInvalid
@@ -36,7 +36,7 @@ def known_kind(word: str) -> str:
     kind = kind_named(word)
     if kind is None:
         raise DocumentInvalid(
-            f"there is no kind `{clean(word, 40)}`", remedy=f"take one of {', '.join(KINDS)}"
+            f"there is no kind `{cleaned(word, 40)}`", remedy=f"take one of {', '.join(KINDS)}"
         )
     return kind
 
@@ -46,12 +46,12 @@ def _valid(document: Mapping[str, Any], index: int) -> Document:
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     kind = document.get("kind")
     where = f"{kind} {name}" if isinstance(kind, str) and isinstance(name, str) else f"document {index}"
-    where = clean(where, 120)
+    where = cleaned(where, 120)
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
         guess = difflib.get_close_matches(str(kind), KINDS, n=1)
         raise DocumentInvalid(
-            f"`{clean(str(kind), 40)}` is no kind",
+            f"`{cleaned(str(kind), 40)}` is no kind",
             where=where,
             remedy=f"did you mean `{guess[0]}`?" if guess else f"take one of {', '.join(KINDS)}",
         )
@@ -70,5 +70,5 @@ def _findings(error: ValidationError) -> str:
     for one in error.errors(include_url=False, include_input=False)[:_MOST_TOLD]:
         place = ".".join(str(part) for part in one["loc"])
         message = "unknown field" if one["type"] == "extra_forbidden" else one["msg"]
-        found.append(clean(f"{place}: {message}" if place else message, 300))
+        found.append(cleaned(f"{place}: {message}" if place else message, 300))
     return "; ".join(found)

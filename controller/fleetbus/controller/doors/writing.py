@@ -12,7 +12,7 @@ from fleetbus.controller.reconcile import SYNC_TIMEOUT_S
 from fleetbus.controller.store import Author
 from fleetbus.schemas import api, conditions
 from fleetbus.schemas.canonical import parse_json
-from fleetbus.schemas.documents import Document, Stored, Tombstone
+from fleetbus.schemas.documents import Document, Revocation, Stored, Tombstone
 from fleetbus.schemas.errors import NotPossible
 
 Result = Mapping[str, object]
@@ -27,9 +27,15 @@ async def apply(desk: Desk, request: Request) -> Result:
 
 
 def _warnings(desk: Desk, documents: list[Document]) -> list[str]:
-    """References to what is not there yet: allowed, since it may come."""
+    """References to what is not there yet: allowed, since it may come; and what an apply does not lift."""
     coming = {(one.kind, one.metadata.name) for one in documents}
-    return [
+    stored = [desk.known.document((one.kind, one.metadata.name)) for one in documents]
+    revoked = [
+        f"SecretBinding {one.name} stays revoked until it is deleted and applied anew"
+        for one in stored
+        if one is not None and one.revoked is not None
+    ]
+    return revoked + [
         f"Bundle {one.metadata.name}: there is no Source `{one.spec.source}` yet"
         for one in documents
         if one.kind == "Bundle"
@@ -115,11 +121,17 @@ async def revoke(desk: Desk, request: Request) -> Result:
     asked = api.RevokeRequest.model_validate(parse_json(request.data))
 
     def amend(before: Stored) -> Stored:
-        return before.model_copy(update={"spec": {**before.spec, "revoked": True}})
+        if before.revoked is not None:
+            return before
+        revocation = Revocation(
+            at=desk.clock.now(), by=request.by, reason=asked.reason, generation=before.generation + 1
+        )
+        return before.model_copy(update={"revoked": revocation})
 
     key: Key = ("SecretBinding", asked.name)
     after = await desk.documents.amend(key, amend, Author(request.by, "revoke", asked.reason))
-    return _accepted(after, "withdrawn from its clusters; `fleetbus describe` shows the receipts")
+    message = "withdrawn from its clusters, whatever is applied; `fleetbus describe` shows the receipts"
+    return _accepted(after, message)
 
 
 async def sync(desk: Desk, request: Request) -> Result:

@@ -18,6 +18,7 @@ from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 from fleetbus.local import detached, record
 from fleetbus.local.members import DEFAULT, members
+from fleetbus.local.shells import command_to_type
 from fleetbus.local.supervise import LOG, PROGRESS, READY
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import AlreadyExists, DocumentInvalid, NotFound, SettingsInvalid
@@ -135,7 +136,10 @@ def _next(output: Output, dir: Path) -> int:
     option = "" if dir == _folder(None) else f" --dir {shlex.quote(str(dir))}"
     output.line("Next:")
     for command, what in (
-        (f'eval "$(fleetbus local env{option})"', "fleetbus, kubectl, nats and bao speak to this fleet"),
+        (
+            f'eval "$({command_to_type()} local env{option})"',
+            "fleetbus, kubectl, nats and bao speak to this fleet",
+        ),
         ("fleetbus get clusters", "what there is"),
         ("fleetbus events -f", "what happens"),
         (f"fleetbus local down{option}", "end everything"),

@@ -22,7 +22,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 
-from fleetbus.cli.failure import single
 from fleetbus.client import Context, Fleet, connect
 from fleetbus.local import founding
 from fleetbus.local.build import kubernetes_binaries, kubernetes_version
@@ -38,6 +37,7 @@ from fleetbus.local.shells import link_programs, write_kubeconfig
 from fleetbus.local.vault import OpenBao
 from fleetbus.runtime.certificates import Issued, issue_server, make_authority
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.failures import known_leaf
 from fleetbus.schemas.errors import FleetbusError, ServerFailed, TimeoutExpired, Transient
 
 T = TypeVar("T")
@@ -70,7 +70,6 @@ class LocalFleet:
         self._controller: Process | None = None
         self._progress = progress
         self._open = AsyncExitStack()
-        self._took_s = 0.0
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
@@ -79,7 +78,7 @@ class LocalFleet:
             try:
                 await self._start(opening)
             except ExceptionGroup as failures:
-                if (known := single(failures)) is None:
+                if (known := known_leaf(failures)) is None:
                     raise
                 raise known from failures
             self._open = opening.pop_all()
@@ -142,7 +141,6 @@ class LocalFleet:
                 Running(process.name, process.pid, self._port(process), str(process.log))
                 for process, _ in self._all()
             ),
-            took_s=self._took_s,
         )
 
     async def keep(self) -> NoReturn:
@@ -188,8 +186,6 @@ class LocalFleet:
         )
 
     async def _start(self, stack: AsyncExitStack) -> None:
-        clock = SystemClock()
-        began = clock.monotonic_s()
         await self._start_servers(stack)
         with self._timed("the fleet's streams and policies"):
             await founding.finish(self.folder, self.vault)
@@ -205,7 +201,6 @@ class LocalFleet:
                 joining.create_task(self._join(member.name, bus, stack))
         with self._timed("every cluster is Ready"):
             await self.wait_ready()
-        self._took_s = clock.monotonic_s() - began
 
     async def _start_servers(self, stack: AsyncExitStack) -> None:
         binaries = await kubernetes_binaries(self._progress)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
+from fleetbus.cli.ceremony.files import write_whole
 from fleetbus.cli.ceremony.folder import authority_file, seed_file
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_streams, make_vault
 from fleetbus.cli.ceremony.join import JoinRequest, join
@@ -38,7 +40,15 @@ def found(folder: Path, bus_port: int) -> FleetRecord:
         operators=(OPERATOR,),
         subscribers=(SUBSCRIBER,),
     )
-    return make_fleet(folder, plan, SystemClock().now())
+    record = make_fleet(folder, plan, SystemClock().now())
+    _allow_local_sources(folder / "controller.json")
+    return record
+
+
+def _allow_local_sources(file: Path) -> None:
+    """A local fleet is its user's own: it may read whatever repository its user can."""
+    settings = json.loads(file.read_text())
+    write_whole(file, json.dumps({**settings, "localSources": ["/"]}, indent=2) + "\n")
 
 
 async def finish(folder: Path, vault: OpenBao) -> FleetRecord:
@@ -49,7 +59,7 @@ async def finish(folder: Path, vault: OpenBao) -> FleetRecord:
         asyncio.TaskGroup() as tasks,
     ):
         record = read_record(folder)
-        making = tasks.create_task(make_vault(admin, place, folder, record))
+        making = tasks.create_task(make_vault(admin, place, folder))
         tasks.create_task(make_streams(folder, record, SystemClock()))
     return making.result()
 

@@ -12,6 +12,7 @@ from typing import Self
 from fleetbus.local.files import write_whole
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.errors import FleetbusError, Terminal, Transient
 
 VAULT_AUDIENCE = "vault"
@@ -32,8 +33,8 @@ class AgentFolder:
         cluster: ControlPlane,
         dir: Path,
         *,
-        namespace: str = "fleetbus-system",
-        account: str = "fleetbus-agent",
+        namespace: str = AGENT_NAMESPACE,
+        account: str = AGENT_NAME,
         valid_s: int = 3600,
     ) -> None:
         self.dir = dir

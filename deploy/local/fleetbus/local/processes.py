@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import NoReturn, Self, TypeVar
 
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.failures import first_leaf
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.schemas.errors import FleetbusError, ServerFailed, TimeoutExpired
 
 T = TypeVar("T")
@@ -116,7 +118,7 @@ class Process:
         """The last line of its log that says something, without control characters, at most 300 characters."""
         lines = tail(self.log).splitlines()
         last = next((line for line in reversed(lines) if line.strip()), "its log is empty")
-        return "".join(character for character in last.strip() if character.isprintable())[:300]
+        return cleaned(last, 300)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         argv = ["/bin/sh", "-c", _WITH_PARENT, str(os.getpid()), *self._argv]
@@ -253,7 +255,7 @@ async def together(*servers: AbstractAsyncContextManager[T]) -> AsyncIterator[li
             async with asyncio.TaskGroup() as tasks:
                 starting = [tasks.create_task(enter(server)) for server in servers]
         except* FleetbusError as failures:
-            raise _first(failures) from failures
+            raise first_leaf(failures) from failures
         yield [task.result() for task in starting]
 
 
@@ -265,11 +267,6 @@ def tail(file: Path, size_bytes: int = 4096) -> str:
             return log.read().decode(errors="replace")
     except OSError:
         return ""
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = failures.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _signal_group(group: int, number: signal.Signals | None) -> None:

@@ -41,7 +41,6 @@ class Record:
     clusters: tuple[str, ...]
     environment: Mapping[str, str]
     processes: tuple[Running, ...]
-    took_s: float = 0.0
 
 
 def write(dir: Path, record: Record) -> None:
@@ -61,7 +60,6 @@ def read(dir: Path) -> Record:
                 Running(str(one["name"]), int(str(one["pid"])), int(str(one["port"])), str(one["log"]))
                 for one in processes
             ),
-            took_s=float(found["took_s"]),
         )
     except FileNotFoundError as cause:
         raise NotFound(

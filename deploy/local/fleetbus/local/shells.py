@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,6 +43,15 @@ def link_programs(folder: Path) -> Path:
             link.unlink(missing_ok=True)
             link.symlink_to(target)
     return folder
+
+
+def command_to_type() -> str:
+    """`fleetbus`, or where it lies as long as no PATH leads there; relative when that is below this folder."""
+    beside = Path(sys.executable).absolute().with_name("fleetbus")
+    if shutil.which("fleetbus") or not beside.is_file():
+        return "fleetbus"
+    here = Path.cwd()
+    return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))
 
 
 def shell_environment(variables: Mapping[str, str]) -> dict[str, str]:

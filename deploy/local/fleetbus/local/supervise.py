@@ -15,12 +15,12 @@ from typing import NoReturn
 
 import click
 
-from fleetbus.cli.failure import single
 from fleetbus.local import record
 from fleetbus.local.detached import supervising
 from fleetbus.local.fleet import LocalFleet
 from fleetbus.local.members import members
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.failures import known_leaf
 from fleetbus.runtime.logs import configure
 from fleetbus.schemas.errors import FleetbusError, ServerFailed
 
@@ -88,7 +88,7 @@ def main(dir_: Path, clusters: str) -> None:
     try:
         asyncio.run(supervise(dir_, [one.name for one in members(clusters.split(","))]))
     except (FleetbusError, ExceptionGroup) as error:
-        known = single(error)
+        known = known_leaf(error)
         if known is None:
             raise
         print(known.sentence(), file=sys.stderr)

@@ -18,6 +18,7 @@ from fleetbus.local.files import write_whole
 from fleetbus.local.ports import kept_port
 from fleetbus.local.processes import Process, Processes
 from fleetbus.runtime.certificates import Issued
+from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.schemas.errors import ServerFailed, VaultForbidden, VaultUnavailable
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -214,4 +215,4 @@ def _errors(raw: bytes) -> str:
     except (ValueError, AttributeError):
         return "no reason given"
     text = "; ".join(str(error) for error in errors) or "no reason given"
-    return "".join(character for character in text if character.isprintable())[:300]
+    return cleaned(text, 300)

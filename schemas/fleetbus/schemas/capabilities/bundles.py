@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -11,11 +10,12 @@ from pydantic import Field
 from fleetbus.schemas.conditions import Condition
 from fleetbus.schemas.desired import Untarget
 from fleetbus.schemas.documents import Document, Name, Placement, RelativePath
-from fleetbus.schemas.models import Received, Written
+from fleetbus.schemas.models import Count, Moment, Received, Written
 
 CAPABILITY = "bundles"
 SECTION_VERSION = 1
 ASPECT_COUNT = 8
+ASPECTS = tuple(f"{CAPABILITY}-{number}" for number in range(ASPECT_COUNT))
 
 # conditions of a bundle document
 SOURCE_READY = "SourceReady"
@@ -23,6 +23,7 @@ RENDERED = "Rendered"
 PLACED = "Placed"
 APPLIED = "Applied"
 HEALTHY = "Healthy"
+CONDITIONS = (SOURCE_READY, RENDERED, PLACED, APPLIED, HEALTHY)
 
 REASON_SOURCE_READY = "SourceRead"
 REASON_SOURCE_MISSING = "SourceMissing"
@@ -41,6 +42,13 @@ REASON_DELETING = "Deleting"
 REASON_DELETED = "BundleDeleted"
 REASON_RELEASED = "PruneReleased"
 
+# all bundles of one cluster: a condition of its document
+CLUSTER_READY = "BundlesReady"
+
+REASON_CLUSTER_READY = "BundlesReady"
+REASON_CLUSTER_NOT_READY = "BundleNotReady"
+REASON_CLUSTER_PROGRESSING = "BundlesProgressing"
+
 # reasons of one bundle in one cluster
 REASON_PRUNE_HELD = "PruneHeld"
 REASON_APPLY_REFUSED = "ApplyRefused"
@@ -58,6 +66,8 @@ REASON_HALTED = "Halted"
 REASON_CLUSTER_UNREACHABLE = "ApiserverUnreachable"
 REASON_REMOVED = "Removed"
 REASON_KEPT = "KeptWithoutBundle"
+REASON_PRUNED = "Pruned"
+REASON_DRIFT_CORRECTED = "DriftCorrected"
 
 EVENT_RENDERED = "bundle.rendered"
 EVENT_RENDER_FAILED = "bundle.render-failed"
@@ -74,6 +84,21 @@ EVENT_CONTESTED = "bundle.contested"
 EVENT_REMOVED = "bundle.removed"
 EVENT_DELETED = "bundle.deleted"
 
+CLUSTER_EVENTS = frozenset(
+    {
+        EVENT_APPLIED,
+        EVENT_APPLY_FAILED,
+        EVENT_HELD,
+        EVENT_HEALTHY,
+        EVENT_FAILING,
+        EVENT_PRUNED,
+        EVENT_DRIFT_CORRECTED,
+        EVENT_CONTESTED,
+        EVENT_REMOVED,
+    }
+)
+"""What clusters tell themselves; the others are the controller's."""
+
 FIELD_MANAGER = "fleetbus"
 PRUNE_ANNOTATION = "fleetbus.dev/prune"
 BUNDLE_ANNOTATION = "fleetbus.dev/bundle"
@@ -81,9 +106,6 @@ ORDER_ANNOTATION = "fleetbus.dev/order"
 ARGO_WAVE_ANNOTATION = "argocd.argoproj.io/sync-wave"
 
 MAX_FAILING_OBJECTS = 16
-MAX_LISTED = 256
-"""Clusters that a status lists one by one, so that it fits into a message."""
-MAX_MESSAGE_BYTES = 256
 
 Adopt = Literal["Never", "IfUnowned", "Always"]
 
@@ -93,14 +115,9 @@ def prune_limit(recorded: int) -> int:
     return min(max(5, recorded // 5), max(recorded - 1, 0))
 
 
-def placement_limit(placed: int) -> int:
-    """How many clusters a placement may lose without asking: max(1, 20 %), but never all of several."""
-    return max(1, placed // 5)
-
-
 def aspect_of(bundle_id: str) -> str:
     """The aspect in which a bundle's state is reported: by hash of its id."""
-    return f"bundles-{hashlib.sha256(bundle_id.encode()).digest()[0] % ASPECT_COUNT}"
+    return ASPECTS[hashlib.sha256(bundle_id.encode()).digest()[0] % ASPECT_COUNT]
 
 
 class BundleSpec(Written):
@@ -176,15 +193,15 @@ class BundleState(Received):
     """What the cluster was told, whether or not it is applied yet."""
     applied_artifact: str = ""
     """The artifact that was applied in full last."""
-    objects: int = 0
-    ready: int = 0
-    drifted: int = 0
-    held_prunes: int = 0
+    objects: Count = 0
+    ready: Count = 0
+    drifted: Count = 0
+    held_prunes: Count = 0
     conditions: tuple[Condition, ...] = ()
     failing: tuple[ObjectState, ...] = ()
     removed: bool = False
     """True: its retirement is done; the receipt for the tombstone."""
-    pruned: int = 0
+    pruned: Count = 0
     """How many objects the retirement took away."""
 
 
@@ -205,7 +222,7 @@ class ClusterSummary(Received):
     objects: int = 0
     ready_objects: int = 0
     updated: bool = False
-    since: datetime | None = None
+    since: Moment | None = None
 
 
 class Exclusion(Received):
@@ -238,9 +255,9 @@ class BundleDetails(Received):
     """The most objects that one cluster holds back from pruning: the count to type."""
     artifact_revision: str = ""
     """The revision at which `artifact` came to be; later ones rendered to the same."""
-    emptied_at: datetime | None = None
+    emptied_at: Moment | None = None
     """Since when nothing is left in the source of a bundle that had objects."""
-    shrunk_at: datetime | None = None
+    shrunk_at: Moment | None = None
     """Since when a loss of clusters is held."""
     held_objects: int = 0
     """Objects on the held clusters: the count to type."""

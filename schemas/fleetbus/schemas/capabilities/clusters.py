@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from fleetbus.schemas.documents import Document
-from fleetbus.schemas.models import Received, Written
+from fleetbus.schemas.models import Moment, Received, Written
 
 CAPABILITY = "clusters"
+ASPECTS = ("session", "facts")
 
 CONNECTED = "Connected"
 """The agent has been heard within two heartbeats."""
 SYNCED = "Synced"
-"""It has accepted the newest head and applied what it names."""
-BUNDLES_READY = "BundlesReady"
+"""Its agent has accepted the newest head; whether what it names is applied, each document says."""
+LEAVING = "Leaving"
+"""It is no member of the fleet any more."""
+CONDITIONS = (CONNECTED, SYNCED, LEAVING)
 
 REASON_REGISTERED = "Registered"
 REASON_HEARTBEAT = "HeartbeatReceived"
@@ -25,10 +27,10 @@ REASON_DISCONNECTED = "Disconnected"
 REASON_BEHIND = "Behind"
 REASON_UP_TO_DATE = "UpToDate"
 REASON_DESIRED_REFUSED = "DesiredRefused"
-REASON_BUNDLE_NOT_READY = "BundleNotReady"
-REASON_BUNDLES_PROGRESSING = "BundlesProgressing"
-REASON_BUNDLES_READY = "BundlesReady"
 REASON_STATE_REFUSED = "StateRefused"
+REASON_NO_COMMON_CONTRACT = "NoCommonContract"
+REASON_AGENT_STARTED = "AgentStarted"
+REASON_LEAVING = "Leaving"
 
 EVENT_REGISTERED = "cluster.registered"
 EVENT_DISCONNECTED = "cluster.disconnected"
@@ -36,6 +38,9 @@ EVENT_CONNECTED = "cluster.connected"
 EVENT_SESSION = "cluster.agent-started"
 EVENT_REMOVED = "cluster.removed"
 EVENT_MESSAGE_REFUSED = "cluster.message-refused"
+
+CLUSTER_EVENTS: frozenset[str] = frozenset()
+"""Clusters tell none themselves."""
 
 HEARTBEAT_S = 15.0
 MISSED_HEARTBEATS = 2
@@ -60,6 +65,13 @@ class Cluster(Document):
     spec: ClusterSpec
 
 
+class Contents(Received):
+    """How many documents of one capability are placed on a cluster, and ready there."""
+
+    placed: int = 0
+    ready: int = 0
+
+
 class ClusterDetails(Received):
     """Status details of a cluster."""
 
@@ -72,11 +84,11 @@ class ClusterDetails(Received):
     agent_version: str = ""
     uid: str = ""
     issuer: str = ""
-    bundles_ready: int = 0
-    bundles: int = 0
-    secrets_ready: int = 0
-    secrets: int = 0
+    contents: dict[str, Contents] = Field(default_factory=dict)
+    """By capability."""
+    serials: dict[str, int] = Field(default_factory=dict)
+    """Aspect → the serial that was accepted, as of late: what a controller that starts takes no older than."""
     accepted_serial: int = 0
     published_serial: int = 0
     registered: bool = False
-    agent_started_at: datetime | None = None
+    agent_started_at: Moment | None = None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
+from fleetbus.schemas.agent_pod import AGENT_NAMESPACE
 from fleetbus.schemas.models import Received, Written
 
 CAPABILITY = "commands"
 SECTION_VERSION = 1
+ASPECTS: tuple[str, ...] = ()
+"""Its results have a subject of their own."""
 
 ID_LABEL = "fleetbus.dev/command"
 
@@ -21,6 +25,14 @@ PHASE_EXPIRED = "Expired"
 PHASE_CANCELLED = "Cancelled"
 PHASE_REFUSED = "Refused"
 
+REASON_ISSUED = "CommandIssued"
+REASON_STARTED = "CommandStarted"
+REASON_SUCCEEDED = "CommandSucceeded"
+REASON_FAILED = "CommandFailed"
+REASON_EXPIRED = "CommandExpired"
+REASON_CANCELLED = "CommandCancelled"
+REASON_REFUSED = "CommandRefused"
+
 EVENT_ISSUED = "command.issued"
 EVENT_STARTED = "command.started"
 EVENT_SUCCEEDED = "command.succeeded"
@@ -29,6 +41,18 @@ EVENT_EXPIRED = "command.expired"
 EVENT_CANCELLED = "command.cancelled"
 EVENT_REFUSED = "command.refused"
 
+CLUSTER_EVENTS = frozenset(
+    {
+        EVENT_STARTED,
+        EVENT_SUCCEEDED,
+        EVENT_FAILED,
+        EVENT_EXPIRED,
+        EVENT_CANCELLED,
+        EVENT_REFUSED,
+    }
+)
+"""What clusters tell themselves; the others are the controller's."""
+
 DRIVER_JOB = "job"
 DRIVER_REHEARSAL = "rehearsal"
 
@@ -36,7 +60,7 @@ DRIVER_REHEARSAL = "rehearsal"
 class JobArguments(Written):
     """Arguments of driver `job`: a Job made from this, named by the command's id."""
 
-    namespace: str = "fleetbus-system"
+    namespace: str = AGENT_NAMESPACE
     image: str
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
@@ -55,6 +79,10 @@ class RehearsalArguments(Written):
     message: str = ""
 
 
+DRIVERS: Mapping[str, type[Written]] = {DRIVER_JOB: JobArguments, DRIVER_REHEARSAL: RehearsalArguments}
+"""Driver → the model that its arguments must fit, on both sides."""
+
+
 class CommandOrder(Written):
     """What an operator asks for."""
 
@@ -62,7 +90,7 @@ class CommandOrder(Written):
     driver: str
     arguments: dict[str, Any] = Field(default_factory=dict)
     deadline_s: float = Field(default=600.0, gt=0, le=7 * 24 * 3600)
-    reason: str = ""
+    reason: str = Field(default="", max_length=1024)
 
 
 class CommandRow(Received):
@@ -77,4 +105,5 @@ class CommandRow(Received):
     issued_at: str = ""
     deadline: str = ""
     issued_by: str = ""
+    reason: str = ""
     output: dict[str, Any] = Field(default_factory=dict)

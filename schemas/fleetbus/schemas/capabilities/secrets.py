@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from fleetbus.schemas.conditions import Condition
 from fleetbus.schemas.documents import Document, Duration, Placement, RelativePath
-from fleetbus.schemas.models import Received, Written
+from fleetbus.schemas.models import Moment, Received, Written
 
 CAPABILITY = "secrets"
 SECTION_VERSION = 1
 ASPECT = "secrets"
+ASPECTS = (ASPECT,)
 FIELD_MANAGER = "fleetbus-secrets"
 BINDING_LABEL = "fleetbus.dev/secret-binding"
 VERSION_ANNOTATION = "fleetbus.dev/secret-version"
@@ -28,6 +28,7 @@ BOUND = "Bound"
 """Vault lets the placed clusters read."""
 PLACED = "Placed"
 SYNCED = "Synced"
+CONDITIONS = (BOUND, PLACED, SYNCED)
 
 REASON_BOUND = "Bound"
 REASON_GROUP_MISSING = "SharedSecretUnknown"
@@ -35,6 +36,8 @@ REASON_VAULT_UNAVAILABLE = "VaultUnavailable"
 REASON_ENTITY_MISSING = "VaultEntityMissing"
 REASON_PLACED = "SecretPlaced"
 REASON_NO_CLUSTER = "NoClusterBound"
+REASON_HELD = "SecretPlacementShrank"
+REASON_HOLD_RELEASED = "SecretLossReleased"
 REASON_SYNCED = "SecretSynced"
 REASON_PROGRESSING = "SecretPending"
 REASON_FORBIDDEN = "VaultForbidden"
@@ -55,6 +58,8 @@ REASON_DELETED = "BindingDeleted"
 REASON_CLUSTERS_AWAY = "SecretClustersAway"
 
 EVENT_BOUND = "secret.bound"
+EVENT_HELD = "secret.held"
+EVENT_HOLD_RELEASED = "secret.loss-released"
 EVENT_SYNCED = "secret.synced"
 EVENT_ROTATED = "secret.rotated"
 EVENT_RESTORED = "secret.restored"
@@ -62,6 +67,18 @@ EVENT_FAILED = "secret.failed"
 EVENT_REVOKED = "secret.revoked"
 EVENT_REMOVED = "secret.removed"
 EVENT_DELETED = "secret.deleted"
+
+CLUSTER_EVENTS = frozenset(
+    {
+        EVENT_SYNCED,
+        EVENT_ROTATED,
+        EVENT_RESTORED,
+        EVENT_FAILED,
+        EVENT_REVOKED,
+        EVENT_REMOVED,
+    }
+)
+"""What clusters tell themselves; the others are the controller's."""
 
 
 class VaultPath(Written):
@@ -97,7 +114,6 @@ class SecretBindingSpec(Written):
         default_factory=dict, description="Key in the Secret: key in Vault. Empty takes all as they are."
     )
     refresh: Duration = Field(default="30s", description="How often each agent asks Vault for a new version.")
-    revoked: bool = Field(default=False, description="Set by `fleetbus secret revoke`.")
 
 
 class SecretBinding(Document):
@@ -137,10 +153,10 @@ class SecretState(Received):
     version: int = 0
     secret: str = ""
     condition: Condition
-    synced_at: datetime | None = None
+    synced_at: Moment | None = None
     removed: bool = False
-    removed_at: datetime | None = None
-    confirmed_at: datetime | None = None
+    removed_at: Moment | None = None
+    confirmed_at: Moment | None = None
     """When a read of the apiserver showed that it is gone."""
 
 
@@ -157,8 +173,8 @@ class SecretCluster(Received):
     message: str = ""
     version: int = 0
     removed: bool = False
-    removed_at: datetime | None = None
-    confirmed_at: datetime | None = None
+    removed_at: Moment | None = None
+    confirmed_at: Moment | None = None
 
 
 class SecretBindingDetails(Received):
@@ -166,11 +182,17 @@ class SecretBindingDetails(Received):
     clusters: tuple[SecretCluster, ...] = ()
     synced: int = 0
     version: int = 0
-    withdrawn_at: datetime | None = None
+    withdrawn_at: Moment | None = None
     """When Vault was told that no cluster may read it any more."""
+    shared: str = ""
+    """The shared secret whose group was told last; it is left before another's is told."""
     members: str = ""
     """Digest of the entities that the shared secret's group was given."""
-    bound_at: datetime | None = None
+    bound_at: Moment | None = None
     """When Vault was asked last about the group."""
     retiring: tuple[str, ...] = ()
     """Clusters that had the Secret, are not to have it any more, and whose receipt is not in."""
+    held_clusters: tuple[str, ...] = ()
+    """Clusters that placement would lose and that are held; their number is the count to type."""
+    shrunk_at: Moment | None = None
+    """Since when a loss of clusters is held."""

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from fleetbus.schemas.documents import Document, Duration, Name
-from fleetbus.schemas.models import Received, Written
+from fleetbus.schemas.models import Moment, Received, Written
 
 CAPABILITY = "sources"
+ASPECTS: tuple[str, ...] = ()
 
 FETCHED = "Fetched"
+CONDITIONS = (FETCHED,)
 
 REASON_FETCHED = "Fetched"
 REASON_UNREACHABLE = "SourceUnreachable"
 REASON_REVISION_NOT_FOUND = "RevisionNotFound"
 REASON_INVALID = "SourceInvalid"
-REASON_PROGRESSING = "FetchPending"
 REASON_DELETED = "SourceDeleted"
 
 EVENT_FETCHED = "source.fetched"
 EVENT_FAILED = "source.failed"
 EVENT_DELETED = "source.deleted"
+
+CLUSTER_EVENTS: frozenset[str] = frozenset()
+"""Clusters tell none themselves."""
 
 
 class GitRef(Written):
@@ -44,11 +47,14 @@ class GitRef(Written):
 class Git(Written):
     url: str = Field(
         pattern=r"^(https://|ssh://|file://|/)",
-        description="https://, ssh:// or file:// address, or an absolute path on the controller's machine.",
+        description="https://, ssh:// or file:// address, or an absolute path on the controller's machine; "
+        "the latter two only below the folders that its settings name under `localSources`.",
     )
     ref: GitRef = GitRef()
     credentials: Name | None = Field(
-        default=None, description="Name of a file in the controller's folder of Git credentials."
+        default=None,
+        description="NAME of a credential that the controller has for the address's host: a file NAME@HOST "
+        "(NAME@HOST:PORT where the address has a port) in its folder of Git credentials.",
     )
 
 
@@ -72,7 +78,7 @@ class SourceDetails(Received):
     commit: str = ""
     author: str = ""
     subject: str = ""
-    fetched_at: datetime | None = None
+    fetched_at: Moment | None = None
 
     @property
     def revision(self) -> str:

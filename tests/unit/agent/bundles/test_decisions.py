@@ -15,7 +15,7 @@ from fleetbus.agent.capabilities.bundles.refusals import object_state, refusal
 from fleetbus.agent.capabilities.bundles.transitions import transitions
 from fleetbus.schemas.capabilities import bundles as schema
 from fleetbus.schemas.capabilities.bundles import Adopt, BundleEntry, BundlesState, BundleState, ObjectState
-from fleetbus.schemas.conditions import find
+from fleetbus.schemas.conditions import MAX_MESSAGE_BYTES, find
 from fleetbus.schemas.errors import ApplyRefused, FleetbusError, KubeConflict, KubeUnavailable, NotFound
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -105,7 +105,7 @@ def test_refusals_say_what_to_do(error: FleetbusError, reason: str, says: str) -
     state = refusal(KEY, error)
     assert (state.object, state.reason) == ("ConfigMap shop/a", reason)
     assert says in state.message
-    assert len(state.message.encode()) <= schema.MAX_MESSAGE_BYTES
+    assert len(state.message.encode()) <= MAX_MESSAGE_BYTES
 
 
 ENTRY = BundleEntry(id="i", name="shop", generation=3, revision="main@sha1:1", artifact="a1", objects=2)

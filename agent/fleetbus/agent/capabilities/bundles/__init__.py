@@ -52,7 +52,7 @@ def _names(content: Any) -> list[str]:
 CAPABILITY = Capability(
     name=schema.CAPABILITY,
     section_version=schema.SECTION_VERSION,
-    aspects=tuple(f"{schema.CAPABILITY}-{number}" for number in range(schema.ASPECT_COUNT)),
+    aspects=schema.ASPECTS,
     needs=_USUAL,
     start=BundlesWorker,
     transitions=transitions,

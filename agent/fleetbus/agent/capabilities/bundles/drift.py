@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from fleetbus.agent.capabilities.bundles.health import is_watched_whole
-from fleetbus.agent.capabilities.bundles.live import Live, live_of
+from fleetbus.agent.capabilities.bundles.live import Live, live_of, version_of
 from fleetbus.agent.capabilities.bundles.objects import PART_OF, GroupKind, ObjectKey
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.loop import repeat
@@ -161,14 +161,21 @@ class Watches:
     def _see(self, kind: GroupKind, event: KubeEvent, whole: bool) -> None:
         metadata = event.object.get("metadata") or {}
         key = ObjectKey(*kind, str(metadata.get("namespace") or ""), str(metadata.get("name") or ""))
-        seen, known = live_of(event.object, whole), self._live.get(key)
+        known = self._live.get(key)
         self._unshown.pop(key, None)
+        if (
+            event.type != "DELETED"
+            and known is not None
+            and known.uid == metadata.get("uid")
+            and 0 < version_of(metadata) <= known.version
+        ):
+            # Our own applies come back this way: nothing of them is hashed twice.
+            return
+        seen = live_of(event.object, whole)
         if event.type == "DELETED":
             if known is not None and known.uid == seen.uid:
                 del self._live[key]
                 self._touched({known.part_of})
-            return
-        if known is not None and known.uid == seen.uid and 0 < seen.version <= known.version:
             return
         if not self._ours(seen.part_of):
             if known is not None:

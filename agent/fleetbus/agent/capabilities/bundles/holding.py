@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fleetbus.agent.capabilities.bundles.contest import Contest
@@ -54,6 +55,15 @@ class Holding:
 
     def is_due(self, now_s: float) -> bool:
         return self.dirty or self.withheld or (self.due_at_s is not None and self.due_at_s <= now_s)
+
+    @contextmanager
+    def unfinished(self) -> Iterator[None]:
+        """A pass that ends in an error, foreseen or not, is to be made again."""
+        try:
+            yield
+        except BaseException:
+            self.dirty = True
+            raise
 
     def tell(self, entry: BundleEntry | None, retired: Retired | None) -> None:
         if (entry, retired) != (self.entry, self.retired):

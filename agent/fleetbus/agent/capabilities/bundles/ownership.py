@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fleetbus.agent.capabilities.bundles.objects import GroupKind, ObjectKey, parse_key
+from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.canonical import canonical, compress, decompress, parse_json
 from fleetbus.schemas.capabilities.bundles import BUNDLE_ANNOTATION
 from fleetbus.schemas.errors import FleetbusError, ObjectInvalid
 
-HOME = "fleetbus-system"
+HOME = AGENT_NAMESPACE
 BUNDLE_ID_LABEL = "fleetbus.dev/bundle-id"
 
 _ID_LABEL = "applyset.kubernetes.io/id"
@@ -81,7 +82,7 @@ def is_agents_own(key: ObjectKey) -> bool:
         return key.name in (HOME, "kube-system")
     if (group, kind) == ("apiextensions.k8s.io", "CustomResourceDefinition"):
         return key.name.endswith(".agent.fleetbus.dev")
-    return group == "rbac.authorization.k8s.io" and key.name.startswith("fleetbus-agent")
+    return group == "rbac.authorization.k8s.io" and key.name.startswith(AGENT_NAME)
 
 
 def label_of(bundle_id: str) -> str:

@@ -6,6 +6,7 @@ import re
 
 from fleetbus.agent.capabilities.bundles.objects import ObjectKey
 from fleetbus.agent.text import cut
+from fleetbus.schemas.agent_pod import AGGREGATE_LABEL
 from fleetbus.schemas.capabilities.bundles import (
     REASON_APPLY_CONFLICT,
     REASON_APPLY_REFUSED,
@@ -17,8 +18,6 @@ from fleetbus.schemas.capabilities.bundles import (
     ObjectState,
 )
 from fleetbus.schemas.errors import ApplyRefused, FleetbusError, KubeConflict, KubeUnavailable, NotFound
-
-AGGREGATE_LABEL = "fleetbus.dev/aggregate-to-agent"
 
 WAITING = frozenset(
     {REASON_CRD_WAITING, REASON_NAMESPACE_WAITING, REASON_CLUSTER_UNREACHABLE, REASON_PROGRESSING}

@@ -14,6 +14,7 @@ from fleetbus.agent.capabilities.bundles.observe import CONFIG_MAP, read_members
 from fleetbus.agent.capabilities.bundles.ownership import HOME
 from fleetbus.agent.capabilities.bundles.plan import PruneStep, Seen, Wanted, departing
 from fleetbus.agent.capabilities.bundles.plan import prune_levels as in_levels
+from fleetbus.agent.capabilities.bundles.refusals import refusal
 from fleetbus.agent.capabilities.bundles.world import World
 from fleetbus.agent.text import cut
 from fleetbus.schemas.capabilities.bundles import (
@@ -64,8 +65,7 @@ async def _step(world: World, holding: Holding, retired: Retired, keep_receipt: 
     seen = _seen(world, holding)
     prunes, forget, going = departing(Wanted(membership.apply_set, {}), seen)
     if not world.may_write(retired.name):
-        holding.withheld = world.is_halted(retired.name)
-        _report(world, holding, retired, "Unknown", REASON_HALTED, "a halt keeps its objects")
+        _withhold(world, holding, retired)
         return False
     done = Done()
     if retired.policy == "Remove":
@@ -79,6 +79,9 @@ async def _step(world: World, holding: Holding, retired: Retired, keep_receipt: 
             await keep_receipt(retired.id, holding.pruned)
     else:
         await _release(world, holding, [step.key for step in prunes], done)
+    if done.stopped:
+        _withhold(world, holding, retired)
+        return False
     gone = await surely_gone(world.kube, world.watches, world.by_group, membership.apply_set, forget)
     left = {key: value for key, value in membership.objects.items() if key not in gone}
     staying = [key for key in left if (live := world.watches.live(key)) is not None and live.keep]
@@ -96,6 +99,12 @@ async def _step(world: World, holding: Holding, retired: Retired, keep_receipt: 
     await keep_receipt(retired.id, holding.pruned)
     await world.kube.delete(CONFIG_MAP, HOME, membership.parent)
     return True
+
+
+def _withhold(world: World, holding: Holding, retired: Retired) -> None:
+    """Nothing may be written now; what was told newly brings the next pass, and so does the end of a halt."""
+    holding.withheld = world.is_halted(retired.name)
+    _report(world, holding, retired, "Unknown", REASON_HALTED, "a halt keeps its objects")
 
 
 def _seen(world: World, holding: Holding) -> Seen:
@@ -135,12 +144,24 @@ async def _release(world: World, holding: Holding, keys: Sequence[ObjectKey], do
     async def work(keys: Iterator[ObjectKey] = rest) -> None:
         for key in keys:
             resource = world.by_group.get(key.group_kind)
-            if resource is None or not done.goes_on or not world.may_write(holding.name):
+            if not done.goes_on:
+                return
+            if not world.may_write(holding.name):
+                done.stopped = True
+                return
+            if resource is None:
                 continue
             try:
                 await world.kube.merge_patch(resource, key.namespace, key.name, patch)
             except NotFound:
                 continue
+            except KubeUnavailable as error:
+                done.refused[key] = refusal(key, error)
+                done.silence(error)
+            except FleetbusError as error:
+                done.refused[key] = refusal(key, error)
+            else:
+                done.answered()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(IN_FLIGHT, len(keys))):

@@ -12,6 +12,8 @@ from fleetbus.schemas.capabilities.bundles import (
     EVENT_DRIFT_CORRECTED,
     EVENT_PRUNED,
     REASON_CONTESTED,
+    REASON_DRIFT_CORRECTED,
+    REASON_PRUNED,
     BundleEntry,
 )
 from fleetbus.schemas.events import Happened
@@ -25,7 +27,7 @@ def drift_corrected(entry: BundleEntry, steps: Sequence[ApplyStep]) -> list[Happ
         Happened(
             type=EVENT_DRIFT_CORRECTED,
             subject=f"bundle/{entry.name}",
-            reason="DriftCorrected",
+            reason=REASON_DRIFT_CORRECTED,
             message=_put_back(step),
             details={"object": step.desired.key.shown(), "manager": step.editor},
         )
@@ -37,7 +39,7 @@ def drift_corrected(entry: BundleEntry, steps: Sequence[ApplyStep]) -> list[Happ
             Happened(
                 type=EVENT_DRIFT_CORRECTED,
                 subject=f"bundle/{entry.name}",
-                reason="DriftCorrected",
+                reason=REASON_DRIFT_CORRECTED,
                 message=f"{rest} more objects were put back",
                 details={"count": rest},
             )
@@ -69,7 +71,7 @@ def pruned(entry: BundleEntry, keys: Sequence[ObjectKey]) -> Happened:
     return Happened(
         type=EVENT_PRUNED,
         subject=f"bundle/{entry.name}",
-        reason="Pruned",
+        reason=REASON_PRUNED,
         message=f"{named}{more}",
         details={"count": len(keys)},
     )

@@ -14,7 +14,10 @@ from fleetbus.schemas.capabilities.bundles import (
     EVENT_HELD,
     EVENT_REMOVED,
     HEALTHY,
+    REASON_APPLIED,
+    REASON_HEALTHY,
     REASON_PRUNE_HELD,
+    REASON_REMOVED,
     BundlesState,
     BundleState,
 )
@@ -42,13 +45,15 @@ def _parsed(body: Mapping[str, Any]) -> BundlesState:
 def _bundle(old: BundleState, new: BundleState) -> Iterator[Happened]:
     if new.removed:
         if not old.removed:
-            yield _happened(EVENT_REMOVED, new, "Removed", f"{new.pruned} objects removed", pruned=new.pruned)
+            yield _happened(
+                EVENT_REMOVED, new, REASON_REMOVED, f"{new.pruned} objects removed", pruned=new.pruned
+            )
         return
     applied, healthy = find(new.conditions, APPLIED), find(new.conditions, HEALTHY)
     if new.applied_artifact and new.applied_artifact != old.applied_artifact:
         message = f"{new.objects} objects at {new.revision}" if new.revision else f"{new.objects} objects"
         yield _happened(
-            EVENT_APPLIED, new, "Applied", message, revision=new.revision, artifact=new.applied_artifact
+            EVENT_APPLIED, new, REASON_APPLIED, message, revision=new.revision, artifact=new.applied_artifact
         )
     if _turned(find(old.conditions, APPLIED), applied, "False") and applied is not None:
         held = applied.reason == REASON_PRUNE_HELD
@@ -62,7 +67,7 @@ def _bundle(old: BundleState, new: BundleState) -> Iterator[Happened]:
     if healthy is not None and _turned(find(old.conditions, HEALTHY), healthy, "False"):
         yield _warning(EVENT_FAILING, new, healthy)
     if healthy is not None and _turned(find(old.conditions, HEALTHY), healthy, "True"):
-        yield _happened(EVENT_HEALTHY, new, "Healthy", healthy.message)
+        yield _happened(EVENT_HEALTHY, new, REASON_HEALTHY, healthy.message)
 
 
 def _turned(old: Condition | None, new: Condition | None, status: str) -> bool:

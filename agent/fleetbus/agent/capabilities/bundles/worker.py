@@ -20,7 +20,7 @@ from fleetbus.agent.capabilities.bundles.retire import kept_state, removed_state
 from fleetbus.agent.capabilities.bundles.world import World
 from fleetbus.agent.ports import Outcome, Ports, Told
 from fleetbus.agent.text import cut
-from fleetbus.runtime.loop import described
+from fleetbus.runtime.failures import described
 from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.capabilities.bundles import (
     CAPABILITY,
@@ -216,7 +216,8 @@ class BundlesWorker:
 
         async def run(holding: Holding) -> None:
             async with slots:
-                told = await run_bundle(world, holding)
+                with holding.unfinished():
+                    told = await run_bundle(world, holding)
             if told:
                 happened.setdefault(aspect_of(holding.membership.id), []).extend(told)
 
@@ -235,7 +236,9 @@ class BundlesWorker:
             holding.state = kept_state(world, holding)
             return
         holding.pruned = max(holding.pruned, self._receipts.get(id_, 0))
-        if await run_retired(world, holding, self._keep_receipt):
+        with holding.unfinished():
+            is_done = await run_retired(world, holding, self._keep_receipt)
+        if is_done:
             self._removed[id_] = removed_state(world, holding.retired, holding.state, holding.pruned)
             del self._holdings[id_], self._by_apply_set[apply_set_id(parent_name(id_))]
 

@@ -91,7 +91,12 @@ def plan(
     if ended:
         steps.append(End(ended))
     running = [entry for entry in journal.values() if not entry.finished]
-    steps += [_running(entry, commands.get(entry.id), now) for entry in running]
+    # What never took effect may only be judged by the list: before it is known, it waits.
+    steps += [
+        _running(entry, commands.get(entry.id), now)
+        for entry in running
+        if entry.effected or told is not None
+    ]
     done = {entry.id for entry in ended}
     following = next((command for command in waiting if command.id not in done), None)
     if following is not None and not running and not halted:

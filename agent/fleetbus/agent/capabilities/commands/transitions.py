@@ -9,12 +9,12 @@ from fleetbus.schemas.capabilities import commands as schema
 from fleetbus.schemas.events import Happened, Severity
 from fleetbus.schemas.states import CommandResult, Results
 
-_ENDS: Mapping[str, tuple[str, Severity]] = {
-    schema.PHASE_SUCCEEDED: (schema.EVENT_SUCCEEDED, "Normal"),
-    schema.PHASE_FAILED: (schema.EVENT_FAILED, "Warning"),
-    schema.PHASE_EXPIRED: (schema.EVENT_EXPIRED, "Warning"),
-    schema.PHASE_CANCELLED: (schema.EVENT_CANCELLED, "Normal"),
-    schema.PHASE_REFUSED: (schema.EVENT_REFUSED, "Warning"),
+_ENDS: Mapping[str, tuple[str, str, Severity]] = {
+    schema.PHASE_SUCCEEDED: (schema.EVENT_SUCCEEDED, schema.REASON_SUCCEEDED, "Normal"),
+    schema.PHASE_FAILED: (schema.EVENT_FAILED, schema.REASON_FAILED, "Warning"),
+    schema.PHASE_EXPIRED: (schema.EVENT_EXPIRED, schema.REASON_EXPIRED, "Warning"),
+    schema.PHASE_CANCELLED: (schema.EVENT_CANCELLED, schema.REASON_CANCELLED, "Normal"),
+    schema.PHASE_REFUSED: (schema.EVENT_REFUSED, schema.REASON_REFUSED, "Warning"),
 }
 
 
@@ -29,10 +29,10 @@ def transitions(aspect: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> 
 
 def _of(old: CommandResult | None, new: CommandResult) -> Iterator[Happened]:
     if new.started_at is not None and (old is None or old.started_at is None):
-        yield _said(new, schema.EVENT_STARTED, "CommandStarted", "Normal", f"driver {new.driver}")
+        yield _said(new, schema.EVENT_STARTED, schema.REASON_STARTED, "Normal", f"driver {new.driver}")
     if new.phase in _ENDS and (old is None or old.phase != new.phase):
-        type_, severity = _ENDS[new.phase]
-        yield _said(new, type_, f"Command{new.phase}", severity, new.message)
+        type_, reason, severity = _ENDS[new.phase]
+        yield _said(new, type_, reason, severity, new.message)
 
 
 def _said(result: CommandResult, type_: str, reason: str, severity: Severity, message: str) -> Happened:

@@ -13,7 +13,7 @@ from fleetbus.schemas.capabilities import secrets as schema
 CAPABILITY = Capability(
     name=schema.CAPABILITY,
     section_version=schema.SECTION_VERSION,
-    aspects=(schema.ASPECT,),
+    aspects=schema.ASPECTS,
     needs=(
         Rule(("",), ("secrets",), ("get", "list", "watch", "create", "patch", "delete")),
         Rule(("",), ("namespaces",), ("get",)),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from fleetbus.controller.decisions.held import shrunk_key
 from fleetbus.schemas.capabilities.bundles import (
     PLACED,
     REASON_PLACEMENT_SHRANK,
@@ -36,10 +37,6 @@ class Hold:
 
 def emptied_key(since: datetime) -> str:
     return f"emptied:{since.isoformat()}"
-
-
-def shrunk_key(since: datetime) -> str:
-    return f"placement:{since.isoformat()}"
 
 
 def holds(status: Status | None) -> tuple[Hold, ...]:

@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from fleetbus.controller.capabilities.bundles.holds import shrunk_key
 from fleetbus.controller.capabilities.bundles.reports import is_removed, object_count, report_of
 from fleetbus.controller.capabilities.bundles.standing import Verdict
-from fleetbus.controller.decisions.held import keep
-from fleetbus.controller.decisions.placement import place
+from fleetbus.controller.decisions.held import Kept, keep, shrunk_key
+from fleetbus.controller.decisions.placement import Placed, place, staying_text
 from fleetbus.controller.ports import ClusterView, View
 from fleetbus.schemas.capabilities import bundles as words
 from fleetbus.schemas.capabilities.bundles import BundleDetails, BundleSpec, Exclusion
-from fleetbus.schemas.documents import Stored
+from fleetbus.schemas.conditions import MAX_LISTED
+from fleetbus.schemas.documents import Stored, placement_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ def decide(
     """`before` is None when the bundle has no status: then the clusters that report it are where it was, so
     that a lost status prunes nothing without asking."""
     fleet = {name: cluster for name, cluster in view.clusters.items() if cluster.document.deleting is None}
-    found = place(spec.placement, view.clusters.values())
     previous = _previous(document, before, fleet.values())
+    found = place(spec.placement, view.clusters.values(), previous)
     leaving = before.retiring if before else ()
     going = [name for name in leaving if name in fleet and name not in found.clusters]
     # What is kept where it is loses nothing.
-    limit = len(fleet) + len(going) if spec.untarget == "Keep" else words.placement_limit(len(previous))
+    limit = len(fleet) + len(going) if spec.untarget == "Keep" else placement_limit(len(previous))
     since = before.shrunk_at if before else None
     kept = keep(
         previous,
@@ -52,12 +52,12 @@ def decide(
     retiring = {*going, *kept.lost}
     return Placing(
         placed=kept.placed,
-        excluded=found.exclusions[: words.MAX_LISTED],
+        excluded=found.exclusions[:MAX_LISTED],
         held=kept.held,
         held_objects=kept.objects,
         shrunk_at=(since or now) if kept.held else None,
         retiring=tuple(sorted(name for name in retiring if not is_removed(fleet[name], document.uid))),
-        verdict=_verdict(document, kept.placed, kept.held, kept.objects, len(previous), found.total),
+        verdict=_verdict(document, kept, len(previous), found),
     )
 
 
@@ -87,22 +87,24 @@ def _objects(document: Stored, before: BundleDetails | None, cluster: ClusterVie
 
 
 def _previous(document: Stored, before: BundleDetails | None, fleet: Iterable[ClusterView]) -> frozenset[str]:
-    if before is not None:
-        return frozenset(cluster.id.name for cluster in fleet) & frozenset(before.placed)
-    reports = ((cluster.id.name, report_of(cluster, document.uid)) for cluster in fleet)
-    return frozenset(name for name, report in reports if report is not None and not report.removed)
+    """Where it was placed, and where it is reported all the same, such as by a cluster whose answer to an
+    earlier leaving was taken for this one's."""
+    names = {cluster.id.name: report_of(cluster, document.uid) for cluster in fleet}
+    told = frozenset(name for name, report in names.items() if report is not None and not report.removed)
+    if before is None:
+        return told
+    return (frozenset(names) & frozenset(before.placed)) | (told - frozenset(before.retiring))
 
 
-def _verdict(
-    document: Stored, placed: tuple[str, ...], held: tuple[str, ...], objects: int, previous: int, total: int
-) -> Verdict:
-    if held:
+def _verdict(document: Stored, kept: Kept, previous: int, found: Placed) -> Verdict:
+    if kept.held:
         message = (
-            f"its placement would lose {len(held)} of {previous} clusters; nothing was pruned, "
-            f"{objects} objects stay; fleetbus release bundle/{document.name} --prune {objects}"
+            f"its placement would lose {len(kept.held)} of {previous} clusters; nothing was pruned, "
+            f"{kept.objects} objects stay; fleetbus release bundle/{document.name} --prune {kept.objects}"
         )
         return Verdict("False", words.REASON_PLACEMENT_SHRANK, message)
-    if not placed:
+    if not kept.placed:
         command = f"fleetbus explain bundle {document.name}"
-        return Verdict("Unknown", words.REASON_NO_CLUSTER, f"none of {total} clusters; {command}")
-    return Verdict("True", words.REASON_PLACED, f"{len(placed)} of {total} clusters")
+        return Verdict("Unknown", words.REASON_NO_CLUSTER, f"none of {found.total} clusters; {command}")
+    message = f"{len(kept.placed)} of {found.total} clusters{staying_text(found)}"
+    return Verdict("True", words.REASON_PLACED, message)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetbus.controller.capabilities.bundles import placing, rendering, standing
 from fleetbus.controller.capabilities.bundles.holds import release
+from fleetbus.controller.capabilities.bundles.readiness import readiness
 from fleetbus.controller.capabilities.bundles.render import Render, Renderings, render_from_git
 from fleetbus.controller.capabilities.bundles.reports import reported_ids
 from fleetbus.controller.capabilities.bundles.section import retired, section
@@ -39,6 +40,7 @@ def capability(render: Render = render_from_git) -> Capability:
         affected=affected,
         section=section,
         retired=retired,
+        readiness=readiness,
         explain=explain,
         release=release,
     )
@@ -196,5 +198,10 @@ def explain(document: Stored, view: View, cluster: str) -> Mapping[str, Any]:
     spec = BundleSpec.model_validate(document.spec)
     known = _known(document, view) or BundleDetails()
     return explain_placement(
-        document, spec.placement, view.clusters.values(), held=known.held_clusters, cluster=cluster
+        document,
+        spec.placement,
+        view.clusters.values(),
+        placed=known.placed,
+        held=known.held_clusters,
+        cluster=cluster,
     ).as_json()

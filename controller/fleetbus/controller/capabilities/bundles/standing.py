@@ -14,7 +14,7 @@ from fleetbus.controller.capabilities.bundles.reports import report_of
 from fleetbus.controller.ports import ClusterView
 from fleetbus.schemas.capabilities import bundles as words
 from fleetbus.schemas.capabilities.bundles import BundleState, ClusterSummary
-from fleetbus.schemas.conditions import READY, Condition, find
+from fleetbus.schemas.conditions import MAX_LISTED, MAX_MESSAGE_BYTES, READY, Condition, find
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 
@@ -149,7 +149,7 @@ def summaries(found: Iterable[InCluster], wanted: Wanted) -> tuple[ClusterSummar
     """For the status: those that are not ready first, at most MAX_LISTED."""
     order = {standing: position for position, standing in enumerate(Standing)}
     worst_first = sorted(found, key=lambda one: (order[one.standing], one.cluster))
-    return tuple(_summary(one, wanted) for one in worst_first[: words.MAX_LISTED])
+    return tuple(_summary(one, wanted) for one in worst_first[:MAX_LISTED])
 
 
 def _summary(one: InCluster, wanted: Wanted) -> ClusterSummary:
@@ -160,7 +160,7 @@ def _summary(one: InCluster, wanted: Wanted) -> ClusterSummary:
         cluster=one.cluster,
         ready=_READY.get(one.standing, "Unknown"),
         reason=one.reason,
-        message=one.message[: words.MAX_MESSAGE_BYTES],
+        message=one.message[:MAX_MESSAGE_BYTES],
         revision=wanted.revision if updated else report.revision if report else "",
         objects=report.objects if report else 0,
         ready_objects=report.ready if report else 0,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 
-from fleetbus.controller.capabilities.clusters.contents import (
-    Item,
-    Placements,
-    placed_bundles,
-    placed_secrets,
-)
 from fleetbus.controller.capabilities.clusters.transitions import transitions
+from fleetbus.controller.decisions.placed import Placements
 from fleetbus.controller.ports import Capability, Change, ClusterView, Key, Outcome, Ports, View
+from fleetbus.schemas.agent_pod import AGENT_LOGS
 from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.capabilities.clusters import ClusterDetails, ClusterSpec
 from fleetbus.schemas.conditions import Condition, Status
+from fleetbus.schemas.desired import CONTRACT
 from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.states import Facts
+
+_SERIALS_LATE_MS = 10 * 60 * 1000
+"""Serials are milliseconds or more."""
 
 
 def capability() -> Capability:
@@ -41,15 +41,7 @@ async def reconcile(document: Stored, view: View, ports: Ports, now: datetime) -
     before = (
         ClusterDetails.from_json(known.details) if known and known.uid == document.uid else ClusterDetails()
     )
-    bundles, secrets = placed_bundles(cluster, view), placed_secrets(cluster, view)
-    details = _details(cluster, before).model_copy(
-        update={
-            "bundles": len(bundles),
-            "bundles_ready": sum(one.ready == "True" for one in bundles),
-            "secrets": len(secrets),
-            "secrets_ready": sum(one.ready == "True" for one in secrets),
-        }
-    )
+    details = _details(cluster, before)
 
     def condition(type_: str, status: Status, reason: str, message: str = "") -> Condition:
         return Condition(
@@ -64,7 +56,6 @@ async def reconcile(document: Stored, view: View, ports: Ports, now: datetime) -
     conditions = [
         condition(words.CONNECTED, *_connected(cluster, details)),
         condition(words.SYNCED, *_synced(cluster)),
-        condition(words.BUNDLES_READY, *_bundles_ready(cluster, bundles)),
     ]
     return Outcome(conditions, details.as_json())
 
@@ -79,14 +70,17 @@ def _connected(cluster: ClusterView, details: ClusterDetails) -> tuple[Status, s
     return (
         "Unknown",
         words.REASON_DISCONNECTED,
-        "no heartbeat; kubectl -n fleetbus-system logs deploy/fleetbus-agent",
+        f"no heartbeat; {AGENT_LOGS}",
     )
 
 
 def _synced(cluster: ClusterView) -> tuple[Status, str, str]:
     if cluster.refused:
         return "False", words.REASON_STATE_REFUSED, f"what it reports is refused: {cluster.refused}"
-    facts = cluster.facts
+    session, facts = cluster.session, cluster.facts
+    if session is not None and CONTRACT not in session.contracts:
+        message = f"its agent cannot read contract {CONTRACT}: run an agent of the controller's version"
+        return "False", words.REASON_NO_COMMON_CONTRACT, message
     if facts is not None and facts.refused:
         return "False", words.REASON_DESIRED_REFUSED, f"its agent refuses what it is told: {facts.refused}"
     if facts is None or cluster.published == (0, 0):
@@ -96,26 +90,11 @@ def _synced(cluster: ClusterView) -> tuple[Status, str, str]:
     return "Unknown", words.REASON_BEHIND, "it has not accepted the newest desired state yet"
 
 
-def _bundles_ready(cluster: ClusterView, bundles: Sequence[Item]) -> tuple[Status, str, str]:
-    text = f"{sum(one.ready == 'True' for one in bundles)} of {len(bundles)} bundles are ready"
-    if all(one.ready == "True" for one in bundles):
-        return "True", words.REASON_BUNDLES_READY, text
-    if not cluster.connected:
-        return "Unknown", words.REASON_DISCONNECTED, f"{text} as it said last"
-    failing = [one for one in bundles if one.ready == "False"]
-    if failing:
-        first = failing[0]
-        more = f" (and {len(failing) - 1} more)" if failing[1:] else ""
-        message = f"bundle/{first.name}: {first.reason}: {first.message}{more}".replace(": :", ":")
-        return "False", words.REASON_BUNDLE_NOT_READY, message
-    return "Unknown", words.REASON_BUNDLES_PROGRESSING, text
-
-
 def _details(cluster: ClusterView, before: ClusterDetails) -> ClusterDetails:
     session, facts = cluster.session, cluster.facts
     stated = cluster.states.get("session")
     spec = ClusterSpec.model_validate(cluster.document.spec)
-    return before.model_copy(
+    details = before.model_copy(
         update={
             **(_found(facts) if facts else {}),
             "uid": spec.uid or (stated.uid if stated else ""),
@@ -125,6 +104,17 @@ def _details(cluster: ClusterView, before: ClusterDetails) -> ClusterDetails:
             "registered": before.registered or (session is not None and facts is not None),
         }
     )
+    return _with_serials(details, before, cluster)
+
+
+def _with_serials(details: ClusterDetails, before: ClusterDetails, cluster: ClusterView) -> ClusterDetails:
+    """With the serials of what was accepted, when the status is written anyway or they are long not written."""
+    known = before.serials if before.uid == details.uid else {}
+    serials = {aspect: state.serial for aspect, state in sorted(cluster.states.items())}
+    late = any(serial - known.get(aspect, 0) > _SERIALS_LATE_MS for aspect, serial in serials.items())
+    if details == before and not late:
+        return details
+    return details.model_copy(update={"serials": {**known, **serials}})
 
 
 def _found(facts: Facts) -> dict[str, str | int]:
@@ -145,7 +135,7 @@ def affected(placements: Placements, change: Change, view: View) -> Iterable[Key
     if change.kind == "Cluster":
         if change.what != "status":
             yield ("Cluster", change.name)
-    elif change.kind in ("Bundle", "SecretBinding") and change.what in ("document", "status"):
+    elif change.what in ("document", "status"):
         for name in sorted(placements.moved((change.kind, change.name), view)):
             if name in view.clusters:
                 yield ("Cluster", name)

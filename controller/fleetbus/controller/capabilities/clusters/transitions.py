@@ -34,7 +34,9 @@ def _seen(
         message = f"Kubernetes {after.kubernetes_version}, {after.nodes} nodes, agent {after.agent_version}"
         yield _event(document, words.EVENT_REGISTERED, words.REASON_REGISTERED, message)
     elif after.agent_started_at != before.agent_started_at and before.agent_started_at is not None:
-        yield _event(document, words.EVENT_SESSION, "AgentStarted", f"agent {after.agent_version}")
+        yield _event(
+            document, words.EVENT_SESSION, words.REASON_AGENT_STARTED, f"agent {after.agent_version}"
+        )
     if was is None or now is None:
         return
     if now.status == "True" and was.reason == words.REASON_DISCONNECTED:

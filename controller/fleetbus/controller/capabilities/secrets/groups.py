@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from fleetbus.controller.decisions.placement import place
+from fleetbus.controller.capabilities.secrets.placing import placed_on
 from fleetbus.controller.ports import ClusterView, Ports, View
 from fleetbus.schemas.canonical import canonical, digest
 from fleetbus.schemas.capabilities import secrets as words
@@ -23,7 +23,10 @@ RETRY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of telling Vault. `done`: the group has exactly the members that it shall have."""
+    """What came of telling Vault. `done`: the group has exactly the members that it shall have.
+
+    `shared`: the secret whose group it is about.
+    """
 
     done: bool
     status: Status
@@ -31,14 +34,15 @@ class Told:
     message: str
     members: str = ""
     asked_at: datetime | None = None
+    shared: str = ""
 
 
 def entitled(shared: str, view: View) -> dict[str, str]:
     """Cluster → entity of all that may read it; an empty entity where the cluster has none."""
     found: dict[str, str] = {}
     for document, spec in _bindings(view):
-        if spec.vault.shared == shared and document.deleting is None and not spec.revoked:
-            for name in place(spec.placement, view.clusters.values()).clusters:
+        if spec.vault.shared == shared and document.deleting is None and not document.revoked:
+            for name in placed_on(document, spec, view):
                 found[name] = _entity(view.clusters[name])
     return found
 
@@ -71,6 +75,15 @@ async def tell(
     except FleetbusError as error:
         return Told(False, "False", words.REASON_FORBIDDEN, error.sentence())
     return _entities(members, Told(True, "True", words.REASON_BOUND, "", name, now))
+
+
+async def withdraw(shared: str, view: View, ports: Ports, now: datetime) -> Told | None:
+    """Leave the group of the secret that a binding named before to who is still entitled; None once that is done."""
+    told = await tell(shared, view, ports, SecretBindingDetails(), now, asked=True)
+    if told.done or told.reason == words.REASON_GROUP_MISSING:
+        return None
+    message = f"its clusters may still read `{shared}`, which it named before: {told.message}"
+    return replace(told, message=message, shared=shared)
 
 
 def _entities(members: dict[str, str], told: Told) -> Told:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from fleetbus.controller.capabilities.secrets import groups, standing
+from fleetbus.controller.capabilities.secrets import groups, placing, standing
 from fleetbus.controller.capabilities.secrets.groups import Told
-from fleetbus.controller.capabilities.secrets.reports import (
-    is_removed,
-    known_details,
-    report_of,
-    reported_ids,
-)
+from fleetbus.controller.capabilities.secrets.placing import Placing
+from fleetbus.controller.capabilities.secrets.readiness import readiness
+from fleetbus.controller.capabilities.secrets.reports import known_details, reported_ids
 from fleetbus.controller.capabilities.secrets.section import retired, section
 from fleetbus.controller.capabilities.secrets.transitions import transitions
 from fleetbus.controller.decisions.explain import explain_placement
-from fleetbus.controller.decisions.placement import place
 from fleetbus.controller.ports import Capability, Change, Key, Outcome, Ports, View
 from fleetbus.schemas.capabilities import secrets as words
-from fleetbus.schemas.capabilities.bundles import MAX_LISTED
 from fleetbus.schemas.capabilities.secrets import SecretBindingDetails, SecretBindingSpec
-from fleetbus.schemas.conditions import Condition, Status
+from fleetbus.schemas.conditions import MAX_LISTED, Condition, Status
 from fleetbus.schemas.documents import Stored
 
 
@@ -35,38 +31,40 @@ def capability() -> Capability:
         affected=affected,
         section=section,
         retired=retired,
+        readiness=readiness,
         explain=explain,
+        release=placing.release,
     )
 
 
 async def reconcile(document: Stored, view: View, ports: Ports, now: datetime) -> Outcome:
     spec = SecretBindingSpec.model_validate(document.spec)
-    known = known_details(document, view)
-    before = known or SecretBindingDetails()
-    total = len(view.clusters)
-    placed = () if document.deleting else place(spec.placement, view.clusters.values()).clusters
+    before = known_details(document, view) or SecretBindingDetails()
     told = await _tell(document, spec, view, ports, before, now)
-    left = _leaving(document, known, view, placed)
     if document.deleting is not None:
-        return _leave(document, before, told, left, now)
-    found = [standing.judge(view.clusters[name], document, spec) for name in placed]
+        return _leave(document, before, told, placing.leaving(document, view, ()), now)
+    placed = placing.decide(document, spec, view, now)
+    found = [standing.judge(view.clusters[name], document) for name in placed.placed]
     details = SecretBindingDetails(
-        placed=placed,
+        placed=placed.placed,
         clusters=tuple(
             standing.summary(one)
             for one in sorted(found, key=lambda one: (one.done, one.cluster))[:MAX_LISTED]
         ),
         synced=sum(one.done for one in found),
         version=max((one.report.version for one in found if one.report), default=0),
-        withdrawn_at=_withdrawn_at(spec, before, told, placed, view, now),
+        withdrawn_at=_withdrawn_at(document, spec, before, told, placed, view, now),
+        shared=told.shared,
         members=told.members,
         bound_at=told.asked_at,
-        retiring=left,
+        retiring=placed.retiring,
+        held_clusters=placed.held,
+        shrunk_at=placed.shrunk_at,
     )
     conditions = [
-        _condition(document, words.BOUND, _bound(spec, told, details), now),
-        _condition(document, words.PLACED, _placed(document, placed, total), now),
-        _condition(document, words.SYNCED, standing.synced(found, spec), now),
+        _condition(document, words.BOUND, _bound(document, spec, told, details), now),
+        _condition(document, words.PLACED, placed.verdict, now),
+        _condition(document, words.SYNCED, standing.synced(found, document), now),
     ]
     return Outcome(conditions, details.as_json(), again_in_s=_again_in_s(spec, told, ports))
 
@@ -79,29 +77,23 @@ async def _tell(
     before: SecretBindingDetails,
     now: datetime,
 ) -> Told:
-    if spec.vault.shared:
+    shared = spec.vault.shared
+    if before.shared not in ("", shared):
+        left = await groups.withdraw(before.shared, view, ports, now)
+        if left is not None:
+            return left
+        before = SecretBindingDetails()
+    if shared:
         asked = document.key in view.asked
-        return await groups.tell(spec.vault.shared, view, ports, before, now, asked=asked)
+        told = await groups.tell(shared, view, ports, before, now, asked=asked)
+        return replace(told, shared=shared)
     return Told(True, "True", words.REASON_BOUND, "each cluster reads its own path")
 
 
 def _again_in_s(spec: SecretBindingSpec, told: Told, ports: Ports) -> float | None:
-    if not spec.vault.shared:
-        return None
-    return ports.clock.jitter(groups.ASK_AGAIN.total_seconds() if told.done else groups.RETRY_S)
-
-
-def _leaving(
-    document: Stored, known: SecretBindingDetails | None, view: View, placed: Iterable[str]
-) -> tuple[str, ...]:
-    """Clusters of the fleet that had it, are not to have it, and whose receipt is not in."""
-    fleet = {name: one for name, one in view.clusters.items() if one.document.deleting is None}
-    if known is not None:
-        had = {*known.placed, *known.retiring}
-    else:
-        had = {name for name, cluster in fleet.items() if report_of(cluster, document.uid) is not None}
-    gone = had.intersection(fleet).difference(placed)
-    return tuple(sorted(name for name in gone if not is_removed(fleet[name], document.uid)))
+    if not told.done:
+        return ports.clock.jitter(groups.RETRY_S)
+    return ports.clock.jitter(groups.ASK_AGAIN.total_seconds()) if spec.vault.shared else None
 
 
 def _leave(
@@ -113,6 +105,9 @@ def _leave(
             "placed": (),
             "clusters": (),
             "retiring": left,
+            "held_clusters": (),
+            "shrunk_at": None,
+            "shared": told.shared,
             "members": told.members,
             "bound_at": told.asked_at,
         }
@@ -137,23 +132,26 @@ def _leave(
 
 
 def _withdrawn_at(
+    document: Stored,
     spec: SecretBindingSpec,
     before: SecretBindingDetails,
     told: Told,
-    placed: Iterable[str],
+    placed: Placing,
     view: View,
     now: datetime,
 ) -> datetime | None:
     """Only of a shared secret: its own path a cluster reads by the static policy that its owner wrote."""
-    if not (spec.revoked and spec.vault.shared and told.done):
-        return before.withdrawn_at if spec.revoked else None
-    if set(placed).intersection(groups.entitled(spec.vault.shared, view)):
+    if not (document.revoked and spec.vault.shared and told.done):
+        return before.withdrawn_at if document.revoked else None
+    if set(placed.placed).intersection(groups.entitled(spec.vault.shared, view)):
         return None
     return before.withdrawn_at or now
 
 
-def _bound(spec: SecretBindingSpec, told: Told, details: SecretBindingDetails) -> tuple[Status, str, str]:
-    if not spec.revoked:
+def _bound(
+    document: Stored, spec: SecretBindingSpec, told: Told, details: SecretBindingDetails
+) -> tuple[Status, str, str]:
+    if not document.revoked:
         message = told.message or f"{len(details.placed)} clusters may read it"
         return told.status, told.reason, message
     if not told.done:
@@ -165,13 +163,6 @@ def _bound(spec: SecretBindingSpec, told: Told, details: SecretBindingDetails) -
     else:
         message = f"revoked; withdrawn in Vault at {details.withdrawn_at.isoformat(timespec='milliseconds')}"
     return "False", words.REASON_REVOKED, message
-
-
-def _placed(document: Stored, placed: tuple[str, ...], total: int) -> tuple[Status, str, str]:
-    if placed:
-        return "True", words.REASON_PLACED, f"{len(placed)} of {total} clusters"
-    command = f"fleetbus explain secretbinding {document.name}"
-    return "Unknown", words.REASON_NO_CLUSTER, f"none of {total} clusters; {command}"
 
 
 def _condition(document: Stored, type_: str, verdict: tuple[Status, str, str], now: datetime) -> Condition:
@@ -233,4 +224,12 @@ def _touches(document: Stored, cluster: str, view: View) -> bool:
 def explain(document: Stored, view: View, cluster: str) -> Mapping[str, Any]:
     """Why each cluster is in or out."""
     spec = SecretBindingSpec.model_validate(document.spec)
-    return explain_placement(document, spec.placement, view.clusters.values(), cluster=cluster).as_json()
+    known = known_details(document, view) or SecretBindingDetails()
+    return explain_placement(
+        document,
+        spec.placement,
+        view.clusters.values(),
+        placed=known.placed,
+        held=known.held_clusters,
+        cluster=cluster,
+    ).as_json()

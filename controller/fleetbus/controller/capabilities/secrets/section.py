@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from fleetbus.controller.capabilities.secrets.reports import known_details
-from fleetbus.controller.decisions import durations
 from fleetbus.controller.ports import ClusterView, Section, View
 from fleetbus.schemas.capabilities.secrets import (
     BOUND,
     CAPABILITY,
+    REASON_REVOKED,
     SECTION_VERSION,
-    SHARED_PREFIX,
     SecretBindingDetails,
     SecretBindingSpec,
     SecretEntry,
@@ -21,7 +20,9 @@ from fleetbus.schemas.capabilities.secrets import (
 from fleetbus.schemas.conditions import find
 from fleetbus.schemas.desired import Retired
 from fleetbus.schemas.documents import Stored
+from fleetbus.schemas.durations import seconds_of
 from fleetbus.schemas.subjects import ClusterId
+from fleetbus.schemas.vault_policies import own_path, shared_path
 
 LEAST_REFRESH_S = 1.0
 
@@ -65,23 +66,25 @@ def _entry(cluster: ClusterId, document: Stored, view: View) -> SecretEntry:
         secret=spec.target.name,
         type=spec.target.type,
         keys=spec.keys,
-        refresh_s=durations.seconds(spec.refresh, least=LEAST_REFRESH_S),
-        revoked=spec.revoked and _asked_vault(document, view),
+        refresh_s=seconds_of(spec.refresh, least=LEAST_REFRESH_S),
+        revoked=document.revoked is not None and _asked_vault(document, view),
     )
 
 
 def vault_path(spec: SecretBindingSpec, cluster: ClusterId) -> str:
     """Below the KV mount: the cluster's own place, or the shared one."""
     if spec.vault.shared:
-        return f"{SHARED_PREFIX}/{spec.vault.shared}"
-    return f"{cluster.realm}/{cluster.name}/{spec.vault.path}"
+        return shared_path(spec.vault.shared)
+    return own_path(cluster, spec.vault.path)
 
 
 def _asked_vault(document: Stored, view: View) -> bool:
     """Vault is told first, then the clusters: so that none reads the value again after it has removed it.
 
-    A Vault that does not answer is asked once and holds nobody up.
+    A Vault that does not answer is asked once and holds nobody up. What was revoked once stays so meanwhile.
     """
     status = view.statuses.get(document.key)
     bound = find(status.conditions, BOUND) if status is not None else None
-    return bound is not None and bound.observed_generation >= document.generation
+    if bound is None:
+        return False
+    return bound.reason == REASON_REVOKED or bound.observed_generation >= document.generation

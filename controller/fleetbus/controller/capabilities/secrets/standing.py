@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from fleetbus.controller.capabilities.secrets.reports import report_of
 from fleetbus.controller.ports import ClusterView
 from fleetbus.schemas.capabilities import secrets as words
-from fleetbus.schemas.capabilities.bundles import MAX_MESSAGE_BYTES
-from fleetbus.schemas.capabilities.secrets import SecretBindingSpec, SecretCluster, SecretState
-from fleetbus.schemas.conditions import Status
+from fleetbus.schemas.capabilities.secrets import SecretCluster, SecretState
+from fleetbus.schemas.conditions import MAX_MESSAGE_BYTES, Status
 from fleetbus.schemas.documents import Stored
 
 
@@ -27,12 +26,13 @@ class InCluster:
     report: SecretState | None
 
 
-def judge(cluster: ClusterView, document: Stored, spec: SecretBindingSpec) -> InCluster:
+def judge(cluster: ClusterView, document: Stored) -> InCluster:
     report, name = report_of(cluster, document.uid), cluster.id.name
-    if report is not None and spec.revoked and report.removed:
+    revoked = document.revoked
+    if report is not None and revoked and report.removed and report.generation >= revoked.generation:
         return InCluster(name, True, False, "True", words.REASON_REVOKED, "", report)
     current = report is not None and report.generation >= document.generation and not report.removed
-    if report is None or not current or (spec.revoked and report.condition.status == "True"):
+    if report is None or not current or (document.revoked and report.condition.status == "True"):
         away = not cluster.connected
         reason = words.REASON_CLUSTERS_AWAY if away else words.REASON_PROGRESSING
         return InCluster(name, False, away, "Unknown", reason, "is away" if away else "", report)
@@ -41,10 +41,10 @@ def judge(cluster: ClusterView, document: Stored, spec: SecretBindingSpec) -> In
     return InCluster(name, done, False, condition.status, condition.reason, condition.message, report)
 
 
-def synced(found: Sequence[InCluster], spec: SecretBindingSpec) -> tuple[Status, str, str]:
+def synced(found: Sequence[InCluster], document: Stored) -> tuple[Status, str, str]:
     """Clusters that are away never hide what is wrong elsewhere, and never make it False."""
     done = sum(one.done for one in found)
-    if spec.revoked:
+    if document.revoked:
         text = f"removed from {done} of {len(found)} clusters, each with a receipt"
     else:
         text = f"in step in {done} of {len(found)} clusters"
@@ -56,7 +56,7 @@ def synced(found: Sequence[InCluster], spec: SecretBindingSpec) -> tuple[Status,
         return "Unknown", waiting[0].reason, message
     if away := [one.cluster for one in found if one.away]:
         return "Unknown", words.REASON_CLUSTERS_AWAY, f"{text}; away: {', '.join(away[:5])}"
-    return "True", words.REASON_REVOKED if spec.revoked else words.REASON_SYNCED, text
+    return "True", words.REASON_REVOKED if document.revoked else words.REASON_SYNCED, text
 
 
 def summary(one: InCluster) -> SecretCluster:

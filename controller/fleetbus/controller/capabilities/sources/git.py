@@ -6,10 +6,10 @@ import base64
 import difflib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from fleetbus.controller import repository as cache
 from fleetbus.controller.programs import Ended
@@ -17,6 +17,7 @@ from fleetbus.schemas.capabilities.sources import Git, SourceDetails
 from fleetbus.schemas.errors import RevisionNotFound, SettingsInvalid, SourceUnreachable
 
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_NO_PACK = "invalid index-pack output"
 _NOT_BY_COMMIT = ("unadvertised object", "not our ref", "does not allow request")
 
 
@@ -71,33 +72,56 @@ def check_address(git: Git) -> None:
         )
 
 
-def read_access(git: Git, credentials_dir: Path | None) -> Access:
-    """The credentials file `name`: `user:password` or a token for https, a private key for ssh.
+def check_local(git: Git, local_sources: Sequence[Path]) -> None:
+    """SettingsInvalid for a repository on this machine that lies in none of these folders, links followed."""
+    if git.url.startswith("/"):
+        path = Path(git.url)
+    elif git.url.startswith("file://"):
+        parts = urlsplit(git.url)
+        if parts.netloc or parts.query or parts.fragment:
+            raise SettingsInvalid("the address names no path", where=git.url, remedy="write file:///PATH")
+        path = Path(unquote(parts.path))
+    else:
+        return
+    resolved = path.resolve()
+    if not any(resolved.is_relative_to(folder.resolve()) for folder in local_sources):
+        raise SettingsInvalid(
+            "the controller reads no repository there",
+            where=git.url,
+            remedy="name a folder above it under `localSources` in the controller's settings",
+        )
 
-    They go through git's environment and never through its arguments, and to the address's host only.
+
+def read_access(git: Git, credentials_dir: Path | None) -> Access:
+    """The credentials file `NAME@HOST`: `user:password` or a token for https, a private key for ssh.
+
+    They go through git's environment and never through its arguments, and to the address's host only: whoever
+    put the file there has said by its name which host that may be.
     """
     if git.credentials is None:
         return Access({"GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes"})
     where = "spec.git.credentials"
     if credentials_dir is None:
         raise SettingsInvalid("the controller has no folder of Git credentials", where=where)
-    path = credentials_dir / git.credentials
+    parts = urlsplit(git.url)
+    if parts.scheme not in ("https", "ssh"):
+        raise SettingsInvalid("only https:// and ssh:// take credentials", where=where)
+    name = f"{git.credentials}@{parts.netloc.rpartition('@')[2].lower()}"
+    path = credentials_dir / name
     try:
         secret = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsInvalid(
-            f"there is no readable file `{git.credentials}` in the controller's folder of Git credentials",
+            f"there is no readable file `{name}` in the controller's folder of Git credentials",
             where=where,
+            remedy="a credential is for the host, and the port if one is given, in the name of its file",
         ) from error
-    parts = urlsplit(git.url)
     if parts.scheme == "ssh":
         command = (
             f"ssh -i {shlex.quote(str(path))} -o IdentitiesOnly=yes -o BatchMode=yes "
             f"-o StrictHostKeyChecking=yes -o UserKnownHostsFile={shlex.quote(str(path.parent / 'known_hosts'))}"
         )
         return Access({"GIT_SSH_COMMAND": command})
-    if parts.scheme != "https":
-        raise SettingsInvalid("only https:// and ssh:// take credentials", where=where)
     if not secret or "\n" in secret:
         raise SettingsInvalid("the file must hold one line: `user:password` or a token", where=where)
     encoded = base64.b64encode(secret.encode()).decode()
@@ -208,6 +232,7 @@ async def _run_fetch(repository: Path, git: Git, access: Access, *arguments: str
         *arguments,
         extra=access.extra,
         hide=access.hide,
+        file_limit_bytes=cache.MAX_PACK_BYTES,
     )
 
 
@@ -218,6 +243,9 @@ async def _describe(repository: Path, remote: Remote) -> SourceDetails:
 
 
 def _unreachable(git: Git, ended: Ended) -> SourceUnreachable:
+    if _NO_PACK in ended.complaint:
+        limit = f"{cache.MAX_PACK_BYTES // 2**20} MiB"
+        return SourceUnreachable(f"what came is broken, or larger than {limit}", where=git.url)
     lines = [line.strip() for line in ended.complaint.splitlines() if line.strip()]
     told = next((line for line in lines if line.startswith(("fatal:", "remote:", "error:"))), "")
     said = (told or (lines[0] if lines else f"git ended with {ended.code}")).removeprefix("fatal: ")

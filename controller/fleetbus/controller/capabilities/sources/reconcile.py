@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from fleetbus.controller.capabilities.sources.git import read_revision
-from fleetbus.controller.decisions import durations
+from fleetbus.controller.capabilities.sources.git import check_local, read_revision
 from fleetbus.controller.ports import Capability, Change, Key, Outcome, Ports, View
 from fleetbus.schemas.capabilities import sources as words
 from fleetbus.schemas.capabilities.sources import Git, SourceDetails, SourceSpec
 from fleetbus.schemas.conditions import Condition, find
 from fleetbus.schemas.documents import Status, Stored
+from fleetbus.schemas.durations import seconds_of
 from fleetbus.schemas.errors import FleetbusError, RevisionNotFound, SettingsInvalid, Transient
 from fleetbus.schemas.events import Happened
 
@@ -47,8 +47,9 @@ async def _reconcile(
         condition = _condition(document, now, "Unknown", words.REASON_DELETED, message)
         return Outcome([condition], known.as_json(), removable=True)
     spec = SourceSpec.model_validate(document.spec)
-    interval_s = durations.seconds(spec.interval, least=LEAST_INTERVAL_S)
+    interval_s = seconds_of(spec.interval, least=LEAST_INTERVAL_S)
     try:
+        check_local(spec.git, ports.local_sources)
         found = await read(spec.git, ports.work_dir, ports.credentials_dir, known)
     except FleetbusError as error:
         again_s = min(interval_s, RETRY_S) if isinstance(error, Transient) else interval_s

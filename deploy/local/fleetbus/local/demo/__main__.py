@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from fleetbus.cli.failure import print_error, print_unexpected, single, state_folder
+from fleetbus.cli.failure import print_error, print_unexpected, state_folder
 from fleetbus.cli.output import Output, standard_output
 from fleetbus.cli.table import Cell
 from fleetbus.local.command import SUPERVISOR_LOCK, remove
@@ -22,9 +22,10 @@ from fleetbus.local.demo.witness import Witness
 from fleetbus.local.detached import supervising
 from fleetbus.local.fleet import LocalFleet
 from fleetbus.local.members import DEFAULT, members
-from fleetbus.local.shells import shell_environment
+from fleetbus.local.shells import command_to_type, shell_environment
 from fleetbus.local.supervise import publish
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.failures import known_leaf
 from fleetbus.runtime.logs import configure
 from fleetbus.schemas.errors import FleetbusError
 from fleetbus.schemas.subjects import ALL_EVENTS
@@ -71,7 +72,7 @@ async def _until_asked(output: Output, dir: Path, names: list[str], *, ends: boo
     error = playing.exception()
     if error is None:
         return playing.result()
-    known = single(error)
+    known = known_leaf(error)
     if known is None:
         print_unexpected(error, output)
     else:
@@ -133,7 +134,7 @@ def _print_next(output: Output, dir: Path, names: list[str]) -> None:
     output.line("")
     output.line("The fleet is still running. In another terminal:")
     for command in (
-        f'eval "$(fleetbus local env --dir {shlex.quote(str(dir))})"',
+        f'eval "$({command_to_type()} local env --dir {shlex.quote(str(dir))})"',
         "fleetbus status",
         "fleetbus events -f",
         "fleetbus describe bundle/shop",

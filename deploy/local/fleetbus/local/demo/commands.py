@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fleetbus.local.demo.scene import Scene
+from fleetbus.schemas.agent_pod import AGENT_NAMESPACE
 from fleetbus.schemas.capabilities import commands
 from fleetbus.schemas.errors import Transient
 
 IMAGE = "registry.example.com/cluster-upgrade:1.37"
-JOBS = "/apis/batch/v1/namespaces/fleetbus-system/jobs"
+JOBS = f"/apis/batch/v1/namespaces/{AGENT_NAMESPACE}/jobs"
 
 
 async def upgrade(scene: Scene) -> None:

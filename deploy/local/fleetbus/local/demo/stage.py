@@ -17,6 +17,7 @@ from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 from fleetbus.cli.text import clean
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.failures import known_leaf
 from fleetbus.schemas.errors import FleetbusError, ServerFailed, TimeoutExpired
 
 Look = Callable[[], Awaitable[tuple[bool, str]]]
@@ -60,7 +61,8 @@ class Stage:
         try:
             yield
         except* FleetbusError as failures:
-            self._fail(title, _first(failures))
+            if (known := known_leaf(failures)) is not None:
+                self._fail(title, known)
         else:
             self.done(f"done in {clock.monotonic_s() - began:.1f} s")
 
@@ -172,8 +174,3 @@ class Stage:
 
 def _duration(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-def _first(failures: BaseExceptionGroup[FleetbusError]) -> FleetbusError:
-    first = failures.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

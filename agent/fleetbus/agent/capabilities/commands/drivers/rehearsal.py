@@ -13,10 +13,11 @@ from typing import Any
 from fleetbus.agent.capabilities.commands.drivers import Progress, Tools
 from fleetbus.agent.capabilities.commands.drivers.arguments import parsed
 from fleetbus.runtime.ports import Resource
+from fleetbus.schemas.agent_pod import AGENT_NAMESPACE
 from fleetbus.schemas.capabilities.commands import DRIVER_REHEARSAL, ID_LABEL, RehearsalArguments
 from fleetbus.schemas.errors import AlreadyExists, NotFound, ObjectInvalid
 
-NAMESPACE = "fleetbus-system"
+NAMESPACE = AGENT_NAMESPACE
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap", True)
 _SHORTEST_LOOK_S = 0.02
 

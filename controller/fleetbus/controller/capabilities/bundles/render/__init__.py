@@ -50,14 +50,16 @@ RenderFailed, TimeoutExpired."""
 EMPTY = Rendered(artifact({"objects": []}), 0)
 
 
-async def render_from_git(wanted: Input, work_dir: Path) -> Rendered:
-    """Plain YAML, or what a kustomization builds."""
+async def render_from_git(wanted: Input, work_dir: Path, *, without_isolation: bool = False) -> Rendered:
+    """Plain YAML, or what a kustomization builds; `without_isolation` also where it may reach the network."""
     place = repository.repository_dir(work_dir, wanted.git)
     path = "" if wanted.path in ("", ".") else wanted.path.strip("/").removeprefix("./")
     files = await repository.read_folder(place, wanted.commit, path)
     if is_kustomization(files):
         whole = await repository.read_folder(place, wanted.commit) if path else files
-        found = await render_kustomization(whole, path, work_dir / "render")
+        found = await render_kustomization(
+            whole, path, work_dir / "render", without_isolation=without_isolation
+        )
         return await asyncio.to_thread(_pack, found, wanted.namespace)
     return await asyncio.to_thread(_render_plain, files, path, wanted.namespace)
 

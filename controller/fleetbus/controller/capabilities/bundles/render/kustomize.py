@@ -1,7 +1,8 @@
 """A kustomization, through `kubectl kustomize` in a checkout of its commit: without network, with limits.
 
 It follows only what is in the commit: addresses, which it would fetch, and paths that lead out are refused by
-name before it runs.
+name before it runs. Where it cannot be given a network of its own, which has nothing in it, it does not run
+unless the controller's owner allows it: the look at names is then all that keeps it from fetching.
 """
 
 from __future__ import annotations
@@ -9,56 +10,43 @@ from __future__ import annotations
 import asyncio
 import os
 import posixpath
-import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fleetbus.controller.capabilities.bundles.canonical import Found
 from fleetbus.controller.capabilities.bundles.render.plain import KUSTOMIZATIONS
-from fleetbus.controller.manifests_yaml import load_documents, load_marked
-from fleetbus.controller.programs import run_program
+from fleetbus.controller.capabilities.bundles.render.references import references_outside
+from fleetbus.controller.manifests_yaml import BUILT, load_marked
+from fleetbus.controller.programs import run_program, without_network_possible
 from fleetbus.controller.repository import Files, Link
 from fleetbus.schemas.errors import ObjectInvalid, RenderFailed, TimeoutExpired
 
 TIMEOUT_S = 20.0
-OUTPUT_LIMIT_BYTES = 32 * 1024 * 1024
+OUTPUT_LIMIT_BYTES = BUILT.text
 MEMORY_LIMIT_BYTES = 6 * 1024**3
 """Of address space, of which Go reserves far more than it uses."""
-
-_FETCHED = (
-    "bases",
-    "components",
-    "configurations",
-    "crds",
-    "generators",
-    "openapi",
-    "patches",
-    "patchesJson6902",
-    "patchesStrategicMerge",
-    "replacements",
-    "resources",
-    "transformers",
-    "validators",
-)
-_FOLDERS = ("bases", "components", "resources")
-_ADDRESS = re.compile(
-    r"^[a-z+]+://|^git::|^git@|^[^/\s]+@[^/\s]+:|\?ref=|^(?:github\.com|bitbucket\.org|gitlab\.com)[/:]"
-)
 
 
 def is_kustomization(files: Files) -> bool:
     return any(name in files for name in KUSTOMIZATIONS)
 
 
-async def render_kustomization(files: Files, path: str, work_dir: Path) -> list[Found]:
+async def render_kustomization(
+    files: Files, path: str, work_dir: Path, *, without_isolation: bool = False
+) -> list[Found]:
     """What the kustomization in folder `path` of the commit's `files` builds.
 
     Raises RenderFailed with its sentence, ObjectInvalid, TimeoutExpired.
     """
+    if not (without_isolation or without_network_possible()):
+        raise RenderFailed(
+            "the controller cannot run kustomize without network here",
+            where=posixpath.join(path, "kustomization.yaml"),
+            remedy="allow it user namespaces (unshare), or set renderWithoutIsolation in controller.json",
+        )
     for place, reference in references_outside(files, path):
         raise RenderFailed(
             f"it refers to `{reference[:200]}`, which is outside the commit",
@@ -103,7 +91,7 @@ async def _build(checkout: Path, path: str) -> list[Found]:
         told = " ".join(lines).removeprefix("error: ")[:600] or f"kustomize ended with {ended.code}"
         raise RenderFailed(told, where=where)
     text = await asyncio.to_thread(ended.output.decode, errors="replace")
-    marked = await asyncio.to_thread(load_marked, text, f"{where} (built)")
+    marked = await asyncio.to_thread(load_marked, text, f"{where} (built)", BUILT)
     return [Found(one.value, f"{where} (built, {_named(one.value)})") for one in marked]
 
 
@@ -111,41 +99,6 @@ def kubectl() -> str:
     """The kubectl of this installation, else the one on PATH."""
     beside = Path(sys.executable).parent / "kubectl"
     return str(beside) if beside.exists() else shutil.which("kubectl") or "kubectl"
-
-
-def references_outside(files: Files, path: str) -> Iterator[tuple[str, str]]:
-    """(file, reference) for every address, and every path out of the commit, in what `path` reaches."""
-    todo, seen = [posixpath.normpath(path or ".")], set[str]()
-    while todo:
-        folder = todo.pop()
-        if folder in seen:
-            continue
-        seen.add(folder)
-        for name in KUSTOMIZATIONS:
-            place = posixpath.normpath(posixpath.join(folder, name))
-            content = files.get(place)
-            if not isinstance(content, bytes):
-                continue
-            for document in load_documents(content.decode(errors="replace"), place):
-                for field in _FETCHED:
-                    for reference in _texts(document.get(field)):
-                        target = posixpath.normpath(posixpath.join(folder, reference))
-                        if _ADDRESS.search(reference) or target.startswith(("../", "/")) or target == "..":
-                            yield place, reference
-                        elif field in _FOLDERS:
-                            todo.append(target)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text of one line: paths and addresses, not patches written in place."""
-    if isinstance(value, str):
-        if "\n" not in value:
-            yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, dict) and isinstance(value.get("path"), str):
-        yield value["path"]
 
 
 def _named(value: dict[str, Any]) -> str:
