@@ -147,10 +147,11 @@ async def test_a_bundle_s_objects_come_in_their_order(operator: Operator, reposi
         "rules": [rule],
     }
     repository.write("a.json", json.dumps(thing))
-    repository.write("d.json", json.dumps(role))
     repository.write("b.json", json.dumps(crd))
     repository.write("c.json", namespace(name))
     await repository.commit("everything at once")
+    for plane in operator.fleet.clusters.values():
+        await plane.admin.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
 
     await operator.apply(source(name, repository), bundle(name, ALL), wait=True)
 

@@ -21,8 +21,9 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.artifacts import unpack
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.desired import DesiredSet, Head
-from fleetbus.schemas.events import CloudEvent
-from fleetbus.schemas.signing import verify
+from fleetbus.schemas.events import CloudEvent, Transition
+from fleetbus.schemas.signing import unverified, verify
+from fleetbus.schemas.states import State
 from fleetbus.schemas.streams import ARTIFACTS, DESIRED, EVENTS, STATE
 from tests.simulation.bus import SimulatedServer
 from tests.simulation.kube_cluster import Change, Key, Kind, Object, SimulatedCluster, Stored
@@ -50,6 +51,8 @@ class Invariants:
         self.events: list[CloudEvent] = []
         self._controller_key = controller_key
         self._term_of: Process | None = None
+        self._serials: dict[str, tuple[int, int]] = {}
+        self._transitions: dict[tuple[str, int], Transition] = {}
         self._session_of: dict[str, Process | None] = {}
         self._accepted: dict[tuple[str, str], tuple[int, int]] = {}
         self._artifacts: dict[str, bytes] = {}
@@ -93,10 +96,15 @@ class Invariants:
             return
         if who is not self._term_of:
             self.say(f"{message.subject} was written without the term, which is {self._term_of}'s")
+        content = verify(message.subject, message.data, {self._controller_key})
+        told = parse_json(content)
+        now, last = (told["epoch"], told["serial"]), self._serials.get(message.subject, (0, 0))
+        if now <= last:
+            self.say(f"{message.subject} went from {last} to {now}")
+        self._serials[message.subject] = now
         cluster = subjects.parse_cluster(message.subject, "desired")
         if cluster is not None:
-            head = Head.from_bytes(verify(message.subject, message.data, {self._controller_key}))
-            self._take_set(cluster.name, head.set)
+            self._take_set(cluster.name, Head.from_bytes(content).set)
 
     def _take_set(self, cluster: str, name: str) -> None:
         if name not in self._artifacts:
@@ -123,6 +131,13 @@ class Invariants:
         last = self.emitted.get(event.origin, 0)
         if event.transition != last + 1:
             self.say(f"event {event.transition} of {event.origin} follows {last}: {event.short_type}")
+        known = self._transitions.get((event.origin, event.transition))
+        if known is not None and (known.type, known.subject, known.reason) != (
+            event.short_type,
+            event.subject,
+            event.data.get("reason"),
+        ):
+            self.say(f"event {event.id} is not what was reported: {event.short_type} and not {known.type}")
         self.emitted[event.origin] = event.transition
         self.events.append(event)
 
@@ -138,6 +153,14 @@ class Invariants:
             self.say(
                 f"{message.subject} was written under the session of {self._session_of.get(cluster.name)}"
             )
+        self._take_transitions(State.from_bytes(unverified(message.data)))
+
+    def _take_transitions(self, state: State) -> None:
+        """What was reported to have happened is never told in another way."""
+        for one in state.outbox.pending:
+            place = (f"{state.uid}/{state.aspect}", one.sequence)
+            if self._transitions.setdefault(place, one) != one:
+                self.say(f"transition {place} was {self._transitions[place].type} and is {one.type}")
 
     # in clusters
 

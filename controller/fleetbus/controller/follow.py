@@ -59,8 +59,6 @@ class Follow:
         self._telling: Worklist[str] = Worklist(clock, self._tell, at_once=1, spacing_s=lambda: TOLD_EVERY_S)
         self._rereads: Worklist[str] = Worklist(clock, self._read_again, at_once=2)
         self._identities: dict[str, Identity] = {}
-        self._new: set[str] = set()
-        """Clusters that joined since and whose states may be those of a former one of their name."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -183,6 +181,8 @@ class Follow:
             self._refuse(cluster.name, aspect, error)
             return
         self._accept(cluster.name, aspect)
+        if aspect == "session" and self._refusals.get(cluster.name):
+            self._rereads.add(cluster.name)
         self._known.put_state(cluster.name, state, body)
 
     def _accepted(self, view: ClusterView, aspect: str) -> Accepted | None:
@@ -223,14 +223,12 @@ class Follow:
         self._known.put_refused(name, sentence)
 
     def _remember_members(self) -> None:
-        """Who is a member at the start. One of which nothing was ever accepted may have a former one's states."""
+        """Who is a member at the start; what is refused of one may be a former one's."""
         for view in self._known.clusters():
             name, identity = view.id.name, _identity(view.document)
             if identity is not None:
                 self._identities[name] = identity
-            status = self._known.status(view.document.key)
-            if name in self._refusals and not (status and status.details.get("registered")):
-                self._new.add(name)
+            if name in self._refusals:
                 self._rereads.add(name)
 
     def _identity_changed(self, change: object) -> None:
@@ -245,8 +243,8 @@ class Follow:
             self._refusals.pop(name, None)
         elif before != identity:
             self._identities[name] = identity
-            if before is None or before.document != identity.document:
-                self._new.add(name)
+            if before is not None and before.document != identity.document:
+                self._refusals.pop(name, None)
             self._rereads.add(name)
 
     async def _read_again(self, name: str) -> None:
@@ -256,22 +254,24 @@ class Follow:
         messages = await self._bus.get_many(STATE.name, subjects.states_of(view.id), limit=64)
         result = await self._bus.get_last(STATE.name, subjects.result(view.id))
         messages.sort(key=lambda message: not message.subject.endswith(".session"))
-        if name in self._new:
-            self._refusals.pop(name, None)
         for message in [*messages, *([result] if result else [])]:
             self._known.forget(message.subject)
             self._take_state(message)
-        if name in self._new:
-            await self._purge_refused(view)
-            self._new.discard(name)
+            await self._purge_former(view.id, message)
 
-    async def _purge_refused(self, view: ClusterView) -> None:
-        """What a former cluster of this name left would be refused, and told, for ever."""
-        for aspect in self._refusals.pop(view.id.name, {}):
-            subject = subjects.result(view.id) if aspect == RESULT_ASPECT else subjects.state(view.id, aspect)
-            await self._bus.purge(STATE.name, subject)
-            self._known.forget(subject)
-        self._telling.add(view.id.name)
+    async def _purge_former(self, cluster: ClusterId, message: Message) -> None:
+        """What a former cluster of this name left would be refused, and told, for ever.
+
+        It was stored before this one joined, or before its session: since then only its own agent's is taken.
+        """
+        view, place = self._known.cluster(cluster.name), _place(message.subject)
+        if view is None or place is None or place[1] not in self._refusals.get(cluster.name, {}):
+            return
+        session = self._known.sequence(subjects.state(cluster, "session")) if view.session else 0
+        joined_at = view.document.created_at
+        if message.sequence < session or (message.stored_at is not None and message.stored_at < joined_at):
+            await self._bus.purge(STATE.name, message.subject)
+            self._accept(cluster.name, place[1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ async def _serve(settings: Settings, path: Path) -> None:
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, operators.read_again)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
-    capabilities = _capabilities(settings)
+    capabilities = await asyncio.to_thread(_capabilities, settings)
     async with AsyncExitStack() as stack:
         groups = None
         if settings.vault_address:

@@ -20,6 +20,7 @@ KEPT_FOR = timedelta(hours=1)
 MOST_LISTED = 50
 PHASE_ISSUED = "Issued"
 PHASE_CANCELLING = "Cancelling"
+_UNHEARD = "its deadline passed before its cluster said that it starts"
 
 
 def ordered(order: CommandOrder, identifier: str, now: datetime, by: str) -> Command:
@@ -104,13 +105,15 @@ def rows(
 
 
 def _row(cluster: str, command: Command, result: CommandResult | None, now: datetime) -> CommandRow:
+    phase = _phase(command, result, now)
+    unheard = phase == PHASE_EXPIRED and (result is None or result.phase != PHASE_EXPIRED)
     return CommandRow(
         id=command.id,
         cluster=cluster,
         driver=command.driver,
-        phase=_phase(command, result, now),
+        phase=phase,
         progress_percent=result.progress_percent if result else 0,
-        message=result.message if result else "",
+        message=_UNHEARD if unheard else result.message if result else "",
         issued_at=command.issued_at.isoformat(),
         deadline=command.deadline.isoformat(),
         issued_by=command.issued_by,

@@ -49,7 +49,8 @@ async def run_program(
     TimeoutExpired, ObjectInvalid (more output than allowed), SettingsInvalid (no such program).
     """
     name = Path(argv[0]).name
-    prefix = _prefix(without_network, memory_limit_bytes, file_limit_bytes, timeout_s)
+    limits = (without_network, memory_limit_bytes, file_limit_bytes, timeout_s)
+    prefix = await asyncio.to_thread(_prefix, *limits)
     process = await _start([*prefix, *argv], environment, folder)
     try:
         async with asyncio.timeout(timeout_s):

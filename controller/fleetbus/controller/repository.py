@@ -154,7 +154,7 @@ async def git(
 
 
 async def has_commit(repository: Path, commit: str) -> bool:
-    if not (repository / "HEAD").exists():
+    if not await asyncio.to_thread((repository / "HEAD").exists):
         return False
     return (await git(repository, "cat-file", "-e", f"{commit}^{{commit}}")).code == 0
 
@@ -168,7 +168,7 @@ async def read_folder(repository: Path, commit: str, path: str = "") -> Files:
     folder = path.strip("/").removeprefix("./")
     folder = "" if folder == "." else folder
     tree = f"{commit}:{folder}"
-    fetched = (repository / "HEAD").exists()
+    fetched = await asyncio.to_thread((repository / "HEAD").exists)
     kind = await git(repository, "cat-file", "-t", tree) if fetched else None
     if kind is None or kind.code != 0 or kind.output.strip() != b"tree":
         if not await has_commit(repository, commit):

@@ -13,7 +13,7 @@ from pathlib import Path
 from nacl.signing import SigningKey
 
 from fleetbus.runtime.clock import SystemClock
-from fleetbus.schemas.capabilities.bundles import BundleEntry, BundlesState, aspect_of
+from fleetbus.schemas.capabilities.bundles import REASON_HALTED, BundleEntry, BundlesState, aspect_of
 from fleetbus.schemas.desired import Head, Retired, SectionRef
 from fleetbus.schemas.states import Facts, State
 from tests.bundles_stand import config_map
@@ -77,6 +77,18 @@ def is_ready(entry: BundleEntry) -> Callable[[State], bool]:
     return holds
 
 
+def is_halted(entry: BundleEntry) -> Callable[[State], bool]:
+    def holds(state: State) -> bool:
+        return any(
+            condition.reason == REASON_HALTED
+            for one in BundlesState.from_json(state.body).bundles
+            for condition in one.conditions
+            if one.id == entry.id
+        )
+
+    return holds
+
+
 async def test_it_registers_applies_and_stops_cleanly(joined: Joined, tmp_path: Path) -> None:
     teller = joined.teller
     entry = await teller.entry("app", [config_map("a", "default", color="red")])
@@ -99,6 +111,21 @@ async def test_it_registers_applies_and_stops_cleanly(joined: Joined, tmp_path: 
     )
     assert lease["spec"]["holderIdentity"] == ""
     assert teller.settings().seed not in (tmp_path / "agent.log").read_text()
+
+
+async def test_a_signed_halt_keeps_changes_back_and_a_later_head_lifts_it(
+    joined: Joined, tmp_path: Path
+) -> None:
+    teller = joined.teller
+    await teller.tell([await teller.entry("app", [config_map("a", "default", color="red")])])
+    async with agent(joined, tmp_path / "agent.log"):
+        await until_data(joined, "a", {"color": "red"})
+        changed = await teller.entry("app", [config_map("a", "default", color="blue")])
+        await teller.tell([changed], halts=("*",))
+        await until_state(joined, aspect_of(changed.id), is_halted(changed))
+        await until_data(joined, "a", {"color": "red"})
+        await teller.tell([changed])
+        await until_data(joined, "a", {"color": "blue"})
 
 
 async def test_what_it_must_not_believe_changes_nothing_and_is_told(joined: Joined, tmp_path: Path) -> None:

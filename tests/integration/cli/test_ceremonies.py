@@ -145,7 +145,7 @@ async def test_a_cluster_joins_speaks_and_leaves(
 ) -> None:
     first = await _join(fleet, openbao, control_plane, write=False)
     with pytest.raises(NotFound):
-        await control_plane.admin.get("/api/v1/namespaces/fleetbus-system")
+        await control_plane.admin.get("/api/v1/namespaces/fleetbus-system/secrets/fleetbus-agent")
     assert [one for one in first.objects if one["kind"] == "Secret"]
     joined = await _join(fleet, openbao, control_plane)
     again = await _join(fleet, openbao, control_plane)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
+import pytest
 from nacl.signing import SigningKey
 
 from fleetbus.controller.follow import Follow
@@ -112,8 +113,14 @@ def test_a_cluster_that_joins_again_with_a_new_key_is_free_of_its_former_states(
             await world.bus.put(put)
         async with world.following() as known:
             found.append(facts_of(known))
+            await world.clock.sleep(60)
+            await world.put_document(
+                cluster("doc-2", NEW).model_copy(update={"created_at": world.clock.now()})
+            )
+            await world.clock.sleep(10)
+            found.append(facts_of(known))
             # The agent of the removed cluster still writes when its name has joined again.
-            await world.put_document(cluster("doc-2", NEW))
+            await world.bus.put(signed(OLD, "secrets", 3))
             await world.clock.sleep(10)
             found.append(facts_of(known))
             for put in (signed(NEW, "session", 1), signed(NEW, "facts", 2, kubernetesVersion="v1", nodes=7)):
@@ -123,19 +130,26 @@ def test_a_cluster_that_joins_again_with_a_new_key_is_free_of_its_former_states(
         left = await world.bus.get_many(STATE.name, subjects.states_of(C1))
         return found, sorted(message.subject.rpartition(".")[2] for message in left)
 
-    found, left = simulate(2, scenario)
-    assert found == [(3, ""), (0, ""), (7, "")]
+    (before, joined, forged, own), left = simulate(2, scenario)
+    assert (before, joined, own) == ((3, ""), (0, ""), (7, ""))
+    assert forged[1].startswith("secrets: ")
     assert left == ["facts", "session"]
 
 
-def test_what_a_former_cluster_left_is_gone_after_a_restart_too() -> None:
-    async def scenario(loop: VirtualLoop, chance: Random) -> tuple[tuple[int, str], int]:
+@pytest.mark.parametrize("forged_since", [False, True])
+def test_a_restart_takes_away_what_a_former_cluster_left_and_nothing_else(forged_since: bool) -> None:
+    async def scenario(loop: VirtualLoop, chance: Random) -> tuple[str, list[str]]:
         world = World(loop, chance)
-        await world.put_document(cluster("doc-2", NEW))
         await world.bus.put(signed(OLD, "facts", 2, kubernetesVersion="v1", nodes=3))
+        await world.clock.sleep(60)
+        joined = cluster("doc-2", NEW).model_copy(update={"created_at": world.clock.now()})
+        await world.put_document(joined)
+        if forged_since:
+            await world.bus.put(signed(OLD, "secrets", 1))
         async with world.following() as known:
             await world.clock.sleep(10)
             found = facts_of(known)
-        return found, len(await world.bus.get_many(STATE.name, subjects.states_of(C1)))
+        left = await world.bus.get_many(STATE.name, subjects.states_of(C1))
+        return found[1].partition(":")[0], [message.subject.rpartition(".")[2] for message in left]
 
-    assert simulate(3, scenario) == ((0, ""), 0)
+    assert simulate(3, scenario) == (("secrets", ["secrets"]) if forged_since else ("", []))

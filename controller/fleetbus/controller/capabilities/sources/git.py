@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import difflib
 import re
@@ -46,7 +47,7 @@ async def read_revision(
     Raises RevisionNotFound, SourceUnreachable, SettingsInvalid (address or credentials), TimeoutExpired.
     """
     check_address(git)
-    access = read_access(git, credentials_dir)
+    access = await asyncio.to_thread(read_access, git, credentials_dir)
     repository = cache.repository_dir(work_dir, git)
     async with cache.fetching(repository):
         await cache.initialise(repository)
@@ -72,7 +73,7 @@ def check_address(git: Git) -> None:
         )
 
 
-def check_local(git: Git, local_sources: Sequence[Path]) -> None:
+async def check_local(git: Git, local_sources: Sequence[Path]) -> None:
     """SettingsInvalid for a repository on this machine that lies in none of these folders, links followed."""
     if git.url.startswith("/"):
         path = Path(git.url)
@@ -83,13 +84,17 @@ def check_local(git: Git, local_sources: Sequence[Path]) -> None:
         path = Path(unquote(parts.path))
     else:
         return
-    resolved = path.resolve()
-    if not any(resolved.is_relative_to(folder.resolve()) for folder in local_sources):
+    if not await asyncio.to_thread(_lies_in_one, path, local_sources):
         raise SettingsInvalid(
             "the controller reads no repository there",
             where=git.url,
             remedy="name a folder above it under `localSources` in the controller's settings",
         )
+
+
+def _lies_in_one(path: Path, folders: Sequence[Path]) -> bool:
+    resolved = path.resolve()
+    return any(resolved.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def read_access(git: Git, credentials_dir: Path | None) -> Access:

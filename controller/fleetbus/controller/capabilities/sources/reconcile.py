@@ -49,7 +49,7 @@ async def _reconcile(
     spec = SourceSpec.model_validate(document.spec)
     interval_s = seconds_of(spec.interval, least=LEAST_INTERVAL_S)
     try:
-        check_local(spec.git, ports.local_sources)
+        await check_local(spec.git, ports.local_sources)
         found = await read(spec.git, ports.work_dir, ports.credentials_dir, known)
     except FleetbusError as error:
         again_s = min(interval_s, RETRY_S) if isinstance(error, Transient) else interval_s

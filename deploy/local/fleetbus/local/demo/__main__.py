@@ -84,18 +84,26 @@ async def _play(output: Output, dir: Path, names: list[str], *, ends: bool) -> i
     clock = SystemClock()
     began = clock.monotonic_s()
     output.line(Cell("Fleetbus demo", "name"), f": {len(names)} clusters on this machine, files in {dir}")
-    async with supervising(dir):
-        remove(dir, but=SUPERVISOR_LOCK)
-        failures = await _with_fleet(output, dir, names, began, ends=ends)
-        if failures:
-            output.line(f"The files of this run, its logs among them, are in {dir}.")
-        else:
+    failures: list[str] = []
+    try:
+        async with supervising(dir):
             remove(dir, but=SUPERVISOR_LOCK)
-    return FAILED if failures else 0
+            await _with_fleet(output, dir, names, failures, began, ends=ends)
+    except asyncio.CancelledError:
+        if not failures:
+            remove(dir)
+        raise
+    if failures:
+        output.line(f"The files of this run, its logs among them, are in {dir}.")
+        return FAILED
+    remove(dir)
+    return 0
 
 
-async def _with_fleet(output: Output, dir: Path, names: list[str], began: float, *, ends: bool) -> int:
-    """Start the fleet and play; how many steps failed."""
+async def _with_fleet(
+    output: Output, dir: Path, names: list[str], failures: list[str], began: float, *, ends: bool
+) -> None:
+    """Start the fleet and play; what failed goes into `failures`."""
     clock = SystemClock()
     async with LocalFleet(dir, names, progress=lambda line: output.line("  ", line)) as fleet:
         publishing = asyncio.create_task(publish(fleet), name="publish")
@@ -103,7 +111,7 @@ async def _with_fleet(output: Output, dir: Path, names: list[str], began: float,
             output.line(
                 "  ", output.mark("good"), f" the fleet is ready after {clock.monotonic_s() - began:.1f} s"
             )
-            stage = Stage(output, lambda: shell_environment(fleet.shell_variables()), dir / "demo")
+            stage = Stage(output, lambda: shell_environment(fleet.shell_variables()), dir / "demo", failures)
             repository = Repository(dir / "demo" / "repository")
             await repository.create()
             async with fleet.connect() as client, Witness(fleet.connect) as witness:
@@ -112,7 +120,6 @@ async def _with_fleet(output: Output, dir: Path, names: list[str], began: float,
             if not ends:
                 _print_next(output, dir, names)
                 await publishing
-            return len(stage.failures)
         finally:
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)

@@ -63,6 +63,9 @@ async def land(scene: Scene) -> None:
     for name in scene.bundles:
         path, operator = kinds[name]
         (documents / f"{name}.yaml").write_text(_BUNDLE.format(name=name, path=path, operator=operator))
+    scene.stage.say("The owner of each cluster lets the agent keep the shop's own kind, Feed.")
+    for cluster in scene.clusters:
+        await scene.stage.run("kubectl", "--context", cluster, "apply", "-f", "repository/owner")
     await scene.stage.run("fleetbus", "apply", "-f", "documents", "--wait")
     await scene.stage.run("fleetbus", "get", "bundles")
     scene.expect(sources.EVENT_FETCHED, "source/shop")
@@ -157,7 +160,7 @@ async def _without(scene: Scene, path: str) -> tuple[bool, str]:
 async def emptied(scene: Scene) -> None:
     """An emptied repository prunes nothing: it is held, and comes back when the commit is taken back."""
     greeting = await scene.setting(scene.first, "greeting")
-    for folder in ("base", "overlays"):
+    for folder in ("base", "overlays", "owner"):
         scene.repository.remove(folder)
     commit = await scene.repository.commit("oops")
     scene.stage.say(f"committed {commit[:7]}: everything is removed")

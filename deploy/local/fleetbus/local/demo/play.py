@@ -24,6 +24,7 @@ STEPS: tuple[Step, ...] = (
     ("An upgrade command goes to one cluster", commands.upgrade),
     ("The controller and an agent are killed with -9, and nothing is lost", faults.killed),
 )
+_EVENTS_WITHIN_S = 15.0
 _EVENTS = "Every step was seen as events, each exactly once"
 
 
@@ -35,10 +36,22 @@ async def play(scene: Scene) -> None:
         scene.began[number] = SystemClock().now() if number > 1 else scene.fleet.started_at
         async with scene.stage.step(number, title):
             await act(scene)
+            await _see_all(scene, number)
     number = len(STEPS) + 1
     scene.began[number] = SystemClock().now()
     async with scene.stage.step(number, _EVENTS):
         await _judge_events(scene)
+
+
+async def _see_all(scene: Scene, number: int) -> None:
+    """Wait for the step's events: what comes later would be counted to the next step."""
+    clock = SystemClock()
+    since = scene.began[number]
+    end = clock.monotonic_s() + _EVENTS_WITHIN_S
+    while clock.monotonic_s() < end:
+        if all(scene.witness.count(expected, since) for expected in scene.expected.get(number, ())):
+            return
+        await clock.sleep(0.02)
 
 
 async def _judge_events(scene: Scene) -> None:

@@ -41,7 +41,7 @@ async def render_kustomization(
 
     Raises RenderFailed with its sentence, ObjectInvalid, TimeoutExpired.
     """
-    if not (without_isolation or without_network_possible()):
+    if not (without_isolation or await asyncio.to_thread(without_network_possible)):
         raise RenderFailed(
             "the controller cannot run kustomize without network here",
             where=posixpath.join(path, "kustomization.yaml"),
@@ -72,7 +72,7 @@ async def _build(checkout: Path, path: str) -> list[Found]:
     where = posixpath.join(path, "kustomization.yaml")
     try:
         ended = await run_program(
-            [kubectl(), "kustomize", str(checkout / path)],
+            [await asyncio.to_thread(kubectl), "kustomize", str(checkout / path)],
             environment=environment,
             folder=checkout,
             timeout_s=TIMEOUT_S,
