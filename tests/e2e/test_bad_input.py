@@ -89,6 +89,7 @@ async def test_a_file_that_is_no_object_keeps_the_last_good_state(
     assert "bad.yaml" in found["message"]
     assert await operator.value("dev-eu", name, "one") == "good"
     await operator.until_event("bundle.render-failed", f"bundle/{name}")
+    await operator.run("delete", f"bundle/{name}", "--yes", "--wait")
 
 
 async def test_the_second_bundle_of_an_object_is_refused(operator: Operator, repository: Repository) -> None:

@@ -180,7 +180,10 @@ async def _events(operator: Operator, since: str) -> str:
 async def test_the_look_around_commands_answer(operator: Operator) -> None:
     status = await operator.run("status")
     assert status.out.startswith("Fleet")
-    assert (await operator.run("doctor")).code == 0
+    # Documents of other tests may be in error, which is a finding; what the doctor reaches is not.
+    doctor = await operator.ask("fleetbus", "doctor")
+    assert doctor.code in (0, 1)
+    assert "3 clusters connected" in doctor.out
     assert "controller" in (await operator.run("version")).out.lower()
     described = await operator.run("describe", "cluster/prod-us")
     assert "us-east-1" in described.out

@@ -271,6 +271,7 @@ class Story:
         elif what == "label":
             labels = dict(body["metadata"].get("labels") or {})
             labels.pop(PART_OF, None)
+            self.wishes.loosed.add((name, place))
             body["metadata"]["labels"] = labels
         else:
             body["metadata"]["annotations"] = {**body["metadata"].get("annotations", {}), "note": "by hand"}

@@ -49,8 +49,8 @@ class HastyReporter(Reporter):
 
 
 def publishing_before_keeping(seed: int) -> Run:
-    """Who dies between the two counts its transitions anew."""
-    plan = Plan(dangers=Dangers(deaths=0.02))
+    """Who dies between the two, while no controller leads, tells other things under the same counts."""
+    plan = Plan(dangers=Dangers(deaths=0.02), weathers=("cut-controllers",), weather_every_s=5.0)
     with patch("fleetbus.agent.main.Reporter", HastyReporter):
         return scenario.run(seed, plan, chapters=_CHAPTERS)
 

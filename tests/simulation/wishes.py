@@ -138,6 +138,8 @@ class Wishes:
     bindings: dict[str, Binding] = field(default_factory=dict)
     kept: set[tuple[str, str]] = field(default_factory=set)
     """(cluster, folder) where a bundle was let go with its objects kept."""
+    loosed: set[tuple[str, Place]] = field(default_factory=set)
+    """Objects whose label somebody took off: when nobody wants them any more, they may stay as his."""
     gone: set[str] = field(default_factory=set)
     """Targets of bindings that were deleted."""
     values: dict[str, str] = field(default_factory=dict)
@@ -170,7 +172,9 @@ class Wishes:
             yield from (
                 place
                 for one in pool
-                if (place := place_of(one)) not in wanted and not self.is_theirs(cluster, one)
+                if (place := place_of(one)) not in wanted
+                and (cluster, place) not in self.loosed
+                and not self.is_theirs(cluster, one)
             )
 
     def _waits_for_clash(self, cluster: str, folder: str) -> bool:

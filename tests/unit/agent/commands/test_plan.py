@@ -122,11 +122,11 @@ def test_started_without_a_seen_effect_never_starts_late_cancelled_or_untold() -
         ([command("a", late=True)], schema.PHASE_EXPIRED),
         ([command("a", cancelled=True)], schema.PHASE_CANCELLED),
         ([], schema.PHASE_FAILED),
-        (None, schema.PHASE_FAILED),
     ):
         (step,) = planned(told, started)
         assert isinstance(step, Resume)
         assert (step.command, step.because[0]) == (None, phase)
+    assert planned(None, started) == ()
 
 
 def test_an_entry_is_forgotten_when_its_id_has_left_the_list_and_it_has_ended() -> None:
