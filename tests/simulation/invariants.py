@@ -277,7 +277,9 @@ def _goes_with_another(world: SimulatedCluster, change: Change) -> bool:
     namespaces = world._objects.get(("", "namespaces"), {})
     if namespace and ("", namespace) not in namespaces:
         return True
-    return all(kind.group != change.kind[0] for kind in world.kinds)
+    definitions = world._objects.get(("apiextensions.k8s.io", "customresourcedefinitions"), {})
+    groups = {stored.object["spec"]["group"] for stored in definitions.values()}
+    return change.kind[0].endswith(".example") and change.kind[0] not in groups
 
 
 def _is_recorded(world: SimulatedCluster, change: Change) -> bool:
