@@ -40,20 +40,22 @@ async def test_a_hanging_command_is_cancelled(operator: Operator) -> None:
 async def test_a_command_past_its_deadline_expires(operator: Operator) -> None:
     """One at a time: the second waits for the first until it is too late, and then never starts."""
     first = await operator.command("dev-eu", "--driver", "rehearsal", "--arg", "outcome=hangs")
-    await operator.until_phase(first, "Running")
+    try:
+        await operator.until_phase(first, "Running")
 
-    said = await operator.run(
-        *("command", "run", "--cluster", "dev-eu", "--driver", "rehearsal", "--deadline", "2s", "--wait"),
-        code=1,
-    )
+        said = await operator.run(
+            *("command", "run", "--cluster", "dev-eu", "--driver", "rehearsal", "--deadline", "2s", "--wait"),
+            code=1,
+        )
 
-    assert "Expired" in said.out
-    assert "deadline" in said.out
-    identifier = said.out.split()[0].removeprefix("command/")
-    assert await operator.effects("dev-eu", identifier) == 0
-    await operator.until_event("command.expired", f"command/{identifier}")
-    await operator.run("command", "cancel", first)
+        assert "Expired" in said.out
+        assert "deadline" in said.out
+        identifier = said.out.split()[0].removeprefix("command/")
+        await operator.until_event("command.expired", f"command/{identifier}")
+    finally:
+        await operator.run("command", "cancel", first)
     await operator.until_phase(first, "Cancelled")
+    assert await operator.effects("dev-eu", identifier) == 0
 
 
 async def test_commands_run_in_their_order_and_once(operator: Operator) -> None:

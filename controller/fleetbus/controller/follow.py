@@ -255,6 +255,8 @@ class Follow:
         result = await self._bus.get_last(STATE.name, subjects.result(view.id))
         messages.sort(key=lambda message: not message.subject.endswith(".session"))
         for message in [*messages, *([result] if result else [])]:
+            if message.sequence < self._known.sequence(message.subject):
+                continue
             self._known.forget(message.subject)
             self._take_state(message)
             await self._purge_former(view.id, message)

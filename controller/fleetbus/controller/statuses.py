@@ -42,6 +42,7 @@ class Statuses:
         """
         subject = subjects.status(key[0].lower(), key[1])
         async with self._locks[key]:
+            expected = self._known.sequence(subject)
             for _ in range(_ATTEMPTS):
                 before = self._known.status(key)
                 after = amend(before)
@@ -49,9 +50,11 @@ class Statuses:
                     return before
                 data = after.to_bytes()
                 try:
-                    sequence = await self._bus.put(Put(subject, data, expected=self._known.sequence(subject)))
+                    sequence = await self._bus.put(Put(subject, data, expected=expected))
                 except SequenceConflict:
-                    await self._read_again(key, subject)
+                    # A replica that lags may know nothing of it: whether it is gone the next write will tell.
+                    gone = not await self._read_again(key, subject)
+                    expected = 0 if gone else self._known.sequence(subject)
                     continue
                 except BusUnavailable:
                     if await self._read_again(key, subject) != data:
@@ -84,8 +87,6 @@ class Statuses:
         """What stands there now, taken into what is known; empty for nothing."""
         last = await self._bus.get_last(STATUS.name, subject)
         if last is None:
-            self._known.forget(subject)
-            self._known.drop_status(key)
             return b""
         if self._known.newer(subject, last.sequence):
             try:

@@ -174,13 +174,10 @@ class Documents:
         )
 
     async def _read_again(self, key: Key) -> None:
-        """Somebody else wrote: take what stands there now."""
+        """Somebody else wrote: take what stands there now, as far as a replica that may lag shows it."""
         subject = _subject(key)
         last = await self._bus.get_last(DOCUMENTS.name, subject)
-        if last is None:
-            self._known.forget(subject)
-            self._known.drop_document(key)
-        elif self._known.newer(subject, last.sequence):
+        if last is not None and self._known.newer(subject, last.sequence):
             try:
                 self._known.put_document(Stored.from_bytes(last.data))
             except MessageMalformed as error:
