@@ -7,9 +7,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("simulation of the whole fleet")
-    group.addoption(
-        "--seeds", type=int, default=None, help="how many seeds, instead of the suite's"
-    )
+    group.addoption("--seeds", type=int, default=None, help="how many seeds, instead of the suite's")
     group.addoption("--seed", type=int, default=None, help="only this seed, with its whole story")
 
 

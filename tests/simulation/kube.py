@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from random import Random
@@ -14,7 +13,7 @@ from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import KubeEvent, Resource
 from fleetbus.schemas.errors import ApplyRefused, FleetbusError, KubeConflict, KubeUnavailable, NotFound
 from tests.simulation.kube_cluster import Change, Key, Object, SimulatedCluster, Stored, selector
-from tests.simulation.kube_fields import applied, merged, updated
+from tests.simulation.kube_fields import applied, copied, merged, updated
 
 _Objects = list[dict[str, Any]]
 _Resources = list[Resource]
@@ -70,7 +69,7 @@ class SimulatedKube:
         await self._call()
         if path not in self.cluster.documents:
             raise NotFound("the server could not find the requested resource", where=path)
-        return copy.deepcopy(self.cluster.documents[path])
+        return copied(self.cluster.documents[path])
 
     async def get(
         self, resource: Resource, namespace: str, name: str, *, metadata_only: bool = False
@@ -109,7 +108,7 @@ class SimulatedKube:
     async def merge_patch(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         await self._call(updating=True)
         key = _key(resource, namespace, name)
-        live = copy.deepcopy(self.cluster.find(resource, key).object)
+        live = copied(self.cluster.find(resource, key).object)
         live["metadata"].pop("resourceVersion")
         return await self._update(resource, key, merged(live, body))
 
@@ -133,7 +132,7 @@ class SimulatedKube:
             )
         key = _key(resource, namespace, name)
         stored = self.cluster.objects(resource).get(key) or Stored({})
-        live = copy.deepcopy(stored.object)
+        live = copied(stored.object)
         version = (wanted.get("metadata") or {}).get("resourceVersion")
         if live:
             live["metadata"].pop("resourceVersion")
@@ -297,4 +296,4 @@ def _key(resource: Resource, namespace: str, name: str) -> Key:
 
 def _shown(found: Object, metadata_only: bool) -> Object:
     names = ("apiVersion", "kind", "metadata") if metadata_only else tuple(found)
-    return copy.deepcopy({name: found[name] for name in names if name in found})
+    return copied({name: found[name] for name in names if name in found})

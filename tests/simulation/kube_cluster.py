@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import re
 import uuid
 from collections.abc import Callable, Iterable
@@ -14,7 +13,7 @@ from typing import Any
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.errors import AlreadyExists, ApplyRefused, KubeConflict, NotFound
-from tests.simulation.kube_fields import Owners, managed_fields
+from tests.simulation.kube_fields import Owners, copied, managed_fields
 
 Object = dict[str, Any]
 Key = tuple[str, str]
@@ -89,14 +88,14 @@ class SimulatedCluster:
         """Create or change an object as the server would; a change that changes nothing has no revision."""
         before = self.objects(resource).get(key)
         self._refuse(resource, key, body, creating=before is None)
-        found = copy.deepcopy(body)
+        found = copied(body)
         metadata = found.setdefault("metadata", {})
         found |= {"apiVersion": resource.api_version, "kind": resource.kind}
         metadata |= {"name": key[1]} | ({"namespace": key[0]} if resource.namespaced else {})
         live = before.object if before else {}
         self._keep_servers_fields(live, found)
         if before is not None and owners == before.owners and found == live:
-            return copy.deepcopy(live)
+            return copied(live)
         if resource.kind == _CRD:
             found["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
         if before is None or owners != before.owners:
@@ -106,7 +105,7 @@ class SimulatedCluster:
             self._serve(found)
         if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
             self._drop(resource, key)
-        return copy.deepcopy(found)
+        return copied(found)
 
     def set_status(self, resource: Resource, key: Key, status: Object) -> Object:
         """What a controller in the cluster writes to the status subresource."""
@@ -120,7 +119,7 @@ class SimulatedCluster:
         if not metadata.get("finalizers"):
             self._drop(resource, key, orphan=orphan)
         elif not metadata.get("deletionTimestamp"):
-            marked = copy.deepcopy(found.object)
+            marked = copied(found.object)
             marked["metadata"]["deletionTimestamp"] = self._now()
             self._store(resource, key, Stored(marked, found.owners), "MODIFIED")
 
@@ -138,7 +137,7 @@ class SimulatedCluster:
         for name in ("uid", "creationTimestamp", "deletionTimestamp", "managedFields", "generation"):
             metadata.pop(name, None)
             if name in known:
-                metadata[name] = copy.deepcopy(known[name])
+                metadata[name] = copied(known[name])
         if not live:
             uid = uuid.UUID(int=self._chance.getrandbits(128), version=4)
             metadata |= {"uid": str(uid), "creationTimestamp": self._now()}
@@ -169,7 +168,7 @@ class SimulatedCluster:
 
     def _record(self, change: str, resource: Resource, key: Key, found: Object) -> None:
         kind = (resource.group, resource.plural)
-        self.history.append(Change(self.revision, change, kind, key, copy.deepcopy(found)))
+        self.history.append(Change(self.revision, change, kind, key, copied(found)))
         self._wake()
 
     def _wake(self) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar, cast
+
+import orjson
 
 from fleetbus.schemas.errors import KubeConflict
 
+T = TypeVar("T")
 Field = tuple[str, ...]
 Manager = tuple[str, str]
 """Name and operation, `Apply` or `Update`."""
 Owners = dict[Manager, frozenset[Field]]
+
+
+def copied(value: T) -> T:
+    """A copy of a JSON value that shares nothing with it; many times faster than `copy.deepcopy`."""
+    return cast(T, orjson.loads(orjson.dumps(value)))
+
 
 _ABSENT = object()
 _SERVERS_OWN = frozenset(
@@ -47,11 +55,11 @@ def applied(
         raise KubeConflict(f"other managers own {named}")
     new_owners = {o: owned - taken.keys() for o, owned in owners.items() if o != me} | {me: wanted}
     kept = frozenset[Field]().union(*new_owners.values())
-    result = copy.deepcopy(live)
+    result = copied(live)
     for field in owners.get(me, frozenset()) - kept:
         _remove(result, field)
     for field in wanted:
-        _set(result, field, copy.deepcopy(_get(body, field)))
+        _set(result, field, copied(_get(body, field)))
     return result, {o: owned for o, owned in new_owners.items() if owned}
 
 
@@ -75,7 +83,7 @@ def merged(live: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
             inner = result.get(key)
             result[key] = merged(inner if isinstance(inner, dict) else {}, value)
         else:
-            result[key] = copy.deepcopy(value)
+            result[key] = copied(value)
     return result
 
 

@@ -187,6 +187,7 @@ class LocalFleet:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         await self._start_servers(stack)
+        stack.push_async_callback(self._stop_programs)
         with self._timed("the fleet's streams and policies"):
             await founding.finish(self.folder, self.vault)
         founding.write_context(self.dir / "config.yaml", self.folder)
@@ -225,6 +226,11 @@ class LocalFleet:
         ]
         await stack.enter_async_context(together(*servers))
         self.clusters = {plane.name: plane for plane in planes}
+
+    async def _stop_programs(self) -> None:
+        """Before the servers: an apiserver waits long for the watches of agents."""
+        programs = [*self.agents.values(), *([self._controller] if self._controller else [])]
+        await asyncio.gather(*(program.stop(5) for program in programs))
 
     async def _join(self, name: str, bus: founding.Bus, stack: AsyncExitStack) -> None:
         """The ceremony, the Cluster document, the agent's folder and its process."""
