@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 MEMBERS := schemas runtime agent controller cli deploy/local
 
-.PHONY: setup check unit test faults mutants demo bench simulate generate lock
+.PHONY: setup check unit test demo bench simulate generate lock
 
 setup: $(BIN)/.ready
 
@@ -24,17 +24,8 @@ check: setup
 unit: setup
 	@$(BIN)/pytest -q tests/unit tests/property tests/golden
 
-# The heavy ones have words of their own: `faults` breaks a whole fleet, `mutants` shows that the simulation would notice.
-HEAVY := tests/e2e/test_faults.py tests/simulation/test_fleet_finds_bugs.py
-
 test: check
-	@$(BIN)/pytest $(HEAVY:%=--ignore=%) $(ARGS)
-
-faults: setup
-	@$(BIN)/pytest tests/e2e/test_faults.py $(ARGS)
-
-mutants: setup
-	@$(BIN)/pytest tests/simulation/test_fleet_finds_bugs.py $(ARGS)
+	@$(BIN)/pytest $(ARGS)
 
 demo: setup
 	@$(BIN)/python -m fleetbus.local.demo $(ARGS)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 
 import structlog
 
@@ -20,26 +19,10 @@ Live = Callable[[int], Run]
 """Lives through a seed; what broke is raised. A function of a module, as processes have to find it."""
 
 
-def live_through(
-    live: Live, seeds: Iterable[int], *, within_s: float | None = None, at_least: int = 0
-) -> Iterator[Run]:
-    """Each seed's run, as they end. Beyond `within_s` none is begun any more, once `at_least` are."""
-    began_s, begun = time.monotonic(), 0
-    with _pinned_hashes(), ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn")) as pool:
-        waiting, open_ = iter(seeds), set[Future[Run]]()
-        while True:
-            late = within_s is not None and time.monotonic() - began_s > within_s and begun >= at_least
-            while not late and len(open_) < WORKERS + 1:
-                seed = next(waiting, None)
-                if seed is None:
-                    break
-                open_.add(pool.submit(_tried, live, seed))
-                begun += 1
-            if not open_:
-                return
-            done, open_ = wait(open_, return_when=FIRST_COMPLETED)
-            for one in done:
-                yield one.result()
+def live_through(live: Live, seeds: Iterable[int]) -> Generator[Run]:
+    """Each seed's run, as they end. Who has seen enough ends the others by closing."""
+    with _pinned_hashes(), multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        yield from pool.imap_unordered(partial(_tried, live), seeds)
 
 
 def _tried(live: Live, seed: int) -> Run:

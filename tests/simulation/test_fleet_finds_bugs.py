@@ -7,6 +7,7 @@ a constant, a comparison, or the class that reports.
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from unittest.mock import patch
 
 import pytest
@@ -81,8 +82,9 @@ def without_term_fence(seed: int) -> Run:
 )
 def test_a_safeguard_less_is_noticed(variant: Live, shows: str) -> None:
     tried = list[Run]()
-    for run in seeds.live_through(variant, range(MOST_SEEDS)):
-        tried.append(run)
-        if re.search(shows, run.problem):
-            return
+    with closing(seeds.live_through(variant, range(MOST_SEEDS))) as runs:
+        for run in runs:
+            tried.append(run)
+            if re.search(shows, run.problem):
+                return
     pytest.fail(f"{len(tried)} seeds did not notice: {[run.problem[:120] for run in tried if run.problem]}")
