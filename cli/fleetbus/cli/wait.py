@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Target = tuple[str, str, Goal]
 """(kind, name, goal)."""
+STAYS_S = 5.0
+"""A failure that the next attempt may mend is believed when it has stayed for so long."""
 
 
 @click.command("wait")
@@ -82,16 +84,8 @@ async def wait_for(fleet: Fleet, targets: Sequence[Target], timeout_s: float, ou
 async def _one(fleet: Fleet, target: Target, output: Output, timeout_s: float) -> int:
     kind, name, goal = target
     reference = f"{kind.lower()}/{name}"
-    last = Verdict(Standing.GOING, "nothing is known of it yet")
-    try:
-        async with asyncio.timeout(timeout_s):
-            async with aclosing(fleet.watch(kind, names=(name,))) as lists:
-                async for result in lists:
-                    rows = [row.document for row in result.rows if view.name_of(row.document) == name]
-                    last = judge(rows[0] if rows else None, goal)
-                    if last.standing is not Standing.GOING:
-                        break
-    except TimeoutError:
+    last = await _last(fleet, target, timeout_s)
+    if last.standing is Standing.GOING:
         output.line(f"{reference} ", Cell("timed out", "warn"), f": {last.missing}")
         return exit_codes.TIMED_OUT
     if last.standing is Standing.MET:
@@ -100,3 +94,30 @@ async def _one(fleet: Fleet, target: Target, output: Output, timeout_s: float) -
         return exit_codes.DONE
     output.line(f"{reference} ", Cell("failed", "bad"), f": {last.missing}")
     return exit_codes.FAILED
+
+
+async def _last(fleet: Fleet, target: Target, timeout_s: float) -> Verdict:
+    """The verdict that decides, or the one that stands when the time is over."""
+    kind, name, goal = target
+    last = Verdict(Standing.GOING, "nothing is known of it yet")
+    now_s = asyncio.get_running_loop().time
+    end_s = now_s() + timeout_s
+    believed_at_s: float | None = None
+    try:
+        async with (
+            asyncio.timeout_at(end_s) as limit,
+            aclosing(fleet.watch(kind, names=(name,))) as lists,
+        ):
+            async for result in lists:
+                rows = [row.document for row in result.rows if view.name_of(row.document) == name]
+                last = judge(rows[0] if rows else None, goal)
+                if last.may_pass:
+                    believed_at_s = believed_at_s or min(end_s, now_s() + STAYS_S)
+                elif last.standing is Standing.GOING:
+                    believed_at_s = None
+                else:
+                    break
+                limit.reschedule(believed_at_s or end_s)
+    except TimeoutError:
+        pass
+    return last

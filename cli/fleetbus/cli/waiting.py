@@ -18,10 +18,11 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`missing` says in one line what is not there yet."""
+    """`missing` says in one line what is not there yet. `may_pass`: a failure that the next attempt may mend."""
 
     standing: Standing
     missing: str = ""
+    may_pass: bool = False
 
 
 def _below(error: type[errors.FleetbusError]) -> frozenset[str]:
@@ -39,6 +40,8 @@ MENDING = _below(errors.Transient) | {
     "BundleNotReady",
 }
 """Reasons of a False that go away without anybody changing the document: waiting goes on."""
+TRIED_AGAIN = frozenset({"ApplyRefused", "KindUnknown"})
+"""Reasons that another object of the same commit may mend a moment later: a role, a definition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def judge(document: Json | None, goal: Goal) -> Verdict:
     message = f": {found['message']}" if found.get("message") else ""
     missing = f"{goal.type} is {status}, {reason}{message}{_laggards(document)}"
     if status == "False" and goal.status == "True" and reason not in MENDING:
-        return Verdict(Standing.FAILED, missing)
+        return Verdict(Standing.FAILED, missing, may_pass=reason in TRIED_AGAIN)
     return Verdict(Standing.GOING, missing)
 
 

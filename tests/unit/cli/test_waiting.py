@@ -118,6 +118,17 @@ def test_a_long_list_is_cut_behind_those_that_are_not_done() -> None:
     assert [one.outcome for one in found] == [Outcome.PENDING] * 3
 
 
+def test_a_refusal_that_the_next_attempt_mends_is_no_failure() -> None:
+    answers = _bundle("False", "ApplyRefused")
+    answers.later = [api.ListResult(rows=tuple(rows(bundle("ingress", "True", "Ready"))))]
+    assert run(answers, "wait", "bundle/ingress").code == 0
+
+
+def test_a_refusal_that_stays_is_a_failure() -> None:
+    ran = run(_bundle("False", "ApplyRefused"), "wait", "bundle/ingress", "--timeout", "50ms")
+    assert (ran.code, "failed: Ready is False, ApplyRefused" in ran.out) == (1, True)
+
+
 def _revocation(*later: Json) -> Answers:
     first = binding("payments-db", [{**PRESENT, "cluster": "dev-eu"}, PRESENT])
     return Answers(
