@@ -14,6 +14,7 @@ from fleetbus.agent.capabilities.bundles.objects import PART_OF
 from fleetbus.agent.capabilities.bundles.ownership import BUNDLE_ID_LABEL, HOME, parse_parent
 from fleetbus.agent.capabilities.commands.drivers.rehearsal import map_name
 from fleetbus.agent.desired import kept_key
+from fleetbus.agent.keep import parse_state
 from fleetbus.agent.lease import LEASE
 from fleetbus.agent.settings import NAME, NAMESPACE
 from fleetbus.runtime.ports import Message
@@ -182,7 +183,7 @@ class Invariants:
 
     def _take_accepted(self, cluster: str, found: Object) -> None:
         """What an agent has accepted never goes back."""
-        state = found.get("state") or {}
+        state = parse_state(found)
         for which in subjects.MAILBOXES:
             kept: Mapping[str, Any] = state.get(kept_key(which)) or {}
             now = (int(kept.get("epoch", 0)), int(kept.get("serial", -1)))

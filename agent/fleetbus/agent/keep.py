@@ -1,5 +1,7 @@
 """What must outlive the process: the custom resource `agentstates.agent.fleetbus.dev`, one object `agent`.
 
+Each value is JSON in a string: the API server, which keeps account of every field that it sees, sees one a key.
+
 Each write names the version that it follows and who holds the Lease, so that an agent that was overtaken
 cannot undo what its successor has kept.
 """
@@ -12,7 +14,8 @@ from typing import Any
 
 from fleetbus.agent.settings import NAMESPACE
 from fleetbus.runtime.ports import Kube, Resource
-from fleetbus.schemas.errors import AlreadyExists, KubeConflict, NotFound
+from fleetbus.schemas.canonical import canonical, parse_json
+from fleetbus.schemas.errors import AlreadyExists, KubeConflict, MessageMalformed, NotFound
 
 AGENT_STATE = Resource("agent.fleetbus.dev", "v1alpha1", "agentstates", "AgentState", True)
 NAME = "agent"
@@ -27,7 +30,7 @@ class KubeKeep:
         self._kube = kube
         self._holder = holder
         self._version = ""
-        self._state: dict[str, Any] = {}
+        self._state: dict[str, _Kept] = {}
         self._queued: dict[str, _Kept | None] = {}
         self._asked = 0
         self._written = 0
@@ -39,8 +42,7 @@ class KubeKeep:
         await self._write({})
 
     def kept(self, key: str) -> _Kept | None:
-        value = self._state.get(key)
-        return value if isinstance(value, dict) else None
+        return self._state.get(key)
 
     async def keep(self, values: Mapping[str, _Kept | None]) -> None:
         self._queued.update(values)
@@ -61,8 +63,8 @@ class KubeKeep:
 
     async def _write(self, values: Mapping[str, _Kept | None]) -> None:
         for last in (False, True):
-            state = {**self._state, **values}
-            state = {key: value for key, value in state.items() if value is not None}
+            merged = {**self._state, **values}
+            state = {key: value for key, value in merged.items() if value is not None}
             try:
                 found = await self._put(state)
             except KubeConflict:
@@ -74,13 +76,13 @@ class KubeKeep:
             self._state = state
             return
 
-    async def _put(self, state: dict[str, Any]) -> dict[str, Any]:
+    async def _put(self, state: Mapping[str, _Kept]) -> dict[str, Any]:
         body: dict[str, Any] = {
             "apiVersion": AGENT_STATE.api_version,
             "kind": AGENT_STATE.kind,
             "metadata": {"name": NAME, "namespace": NAMESPACE},
             "holder": self._holder,
-            "state": state,
+            "state": {key: canonical(value).decode() for key, value in state.items()},
         }
         if self._version:
             body["metadata"]["resourceVersion"] = self._version
@@ -101,6 +103,18 @@ class KubeKeep:
             self._version = ""
             return self._holder
         self._version = str((found.get("metadata") or {}).get("resourceVersion") or "")
-        state = found.get("state")
-        self._state = dict(state) if isinstance(state, dict) else {}
+        self._state = parse_state(found)
         return str(found.get("holder") or "")
+
+
+def parse_state(found: Mapping[str, Any]) -> dict[str, _Kept]:
+    """What an AgentState holds, by key. What cannot be read counts as never kept."""
+    state: dict[str, _Kept] = {}
+    for key, text in (found.get("state") or {}).items():
+        try:
+            value = parse_json(str(text).encode())
+        except MessageMalformed:
+            continue
+        if isinstance(value, dict):
+            state[key] = value
+    return state

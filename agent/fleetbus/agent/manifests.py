@@ -128,11 +128,11 @@ def _binding(
 
 
 def _definition() -> dict[str, Any]:
-    """The kind AgentState: JSON by key, written by the agent alone."""
+    """The kind AgentState: JSON in strings, by key, written by the agent alone."""
     state = {
         "type": "object",
-        "description": "What the agent must not forget, by key.",
-        "x-kubernetes-preserve-unknown-fields": True,
+        "description": "What the agent must not forget, by key: JSON.",
+        "additionalProperties": {"type": "string"},
     }
     schema = {
         "type": "object",
