@@ -10,6 +10,7 @@ import structlog
 from nacl.signing import SigningKey
 
 from fleetbus.controller.artifacts import Artifacts
+from fleetbus.controller.audit import AuditChain
 from fleetbus.controller.command_lists import CommandLists
 from fleetbus.controller.desk import Desk
 from fleetbus.controller.emit import Emitter
@@ -21,6 +22,7 @@ from fleetbus.controller.presence import Presence
 from fleetbus.controller.publish import Publisher
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
+from fleetbus.controller.refusals import Refusals
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.store import Documents
@@ -63,10 +65,12 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     time.heard(term.began_at)
     known = Known(fleet.name, version=int(time.now().timestamp() * 1000))
     statuses, recent, fence = Statuses(bus, known, clock), Recent(), Fence(bus, term)
-    documents, artifacts, sign = Documents(bus, known, clock), Artifacts(bus, time), signer(fleet.signing_key)
+    audit = AuditChain(bus, clock, fleet.name, fleet.signing_key)
+    documents, refusals = Documents(bus, known, clock, audit), Refusals(audit, clock)
+    artifacts, sign = Artifacts(bus, time), signer(fleet.signing_key)
     follow = Follow(bus, clock, known, time, signing_key=public_key(fleet.signing_key))
     publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, sign, time)
-    command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time)
+    command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time, audit)
     emitter = Emitter(bus, clock, known, statuses, recent, time)
 
     async def removing(stored: Stored) -> None:
@@ -81,6 +85,8 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         clock=clock,
         term=term,
         known=known,
+        audit=audit,
+        refusals=refusals,
         documents=documents,
         statuses=statuses,
         reconciler=reconciler,
@@ -100,7 +106,11 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         presence.restore()
         known.listeners += [emitter.changed, reconciler.changed, publisher.changed, command_lists.changed]
         _log.info(
-            "ready", term=term.number, documents=len(known.view().documents), clusters=len(known.clusters())
+            "ready",
+            term=term.number,
+            documents=len(known.view().documents),
+            clusters=len(known.clusters()),
+            audit=str(await audit.newest()),
         )
         for loop in (
             emitter.run,
@@ -110,6 +120,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
             publisher.reissue,
             command_lists.run,
             command_lists.tidy,
+            refusals.run,
         ):
             tasks.create_task(loop())
         tasks.create_task(_sweep(clock, artifacts, publisher, holds))
