@@ -37,6 +37,7 @@ def stored(**spec: Any) -> Stored:
         ({"a": [1, 2]}, {"a": [2]}, [("a", "[1,2]", "[2]")]),
         ({"a": {"x.y/z": 1}}, {"a": {"x.y/z": "2"}}, [("a[x.y/z]", "1", '"2"')]),
         ({"a": 1, "b": 2}, {"a": 1, "b": 2}, []),
+        ({}, {"url": "https://ana:x@git.example.com/a"}, [("url", None, '"https://***@git.example.com/a"')]),
     ],
 )
 def test_edits_name_what_differs(before: Any, after: Any, told: list[tuple[str, str, str]]) -> None:

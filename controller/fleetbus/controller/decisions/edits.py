@@ -17,6 +17,8 @@ MOST_CHARACTERS = 200
 _MOST_PATH = 200
 _UNTOLD = frozenset({"kind", "name", "uid", "generation", "createdAt", "updatedAt"})
 """What stands in the record itself, or changes with every write."""
+_WHO = re.compile(rb'([a-z]+://)[^/@\s"]+@')
+"""Who logs in at an address, and with what: it belongs into no document, and is not kept for ever here."""
 _PLAIN = re.compile(r"^[A-Za-z0-9_-]+$")
 
 
@@ -59,6 +61,6 @@ def _below(path: str, key: str) -> str:
 def _text(value: Any) -> str | None:
     if value is None:
         return None
-    content = canonical(value)
+    content = _WHO.sub(rb"\1***@", canonical(value))
     text = content.decode()
     return text if len(text) <= MOST_CHARACTERS else f"sha256:{digest(content)} ({len(content)} bytes)"
