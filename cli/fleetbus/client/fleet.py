@@ -174,7 +174,9 @@ class Fleet:
 
         They are as they are stored: `fleetbus.schemas.audit.step` verifies them.
         """
-        asked = api.AuditRequest(after=after, since=since, actor=actor, action=action, object=object)
+        asked = api.AuditRequest(
+            after=after, since=since, actor=actor, action=action, object=object, limit=500
+        )
         while True:
             page = await self._ask("audit", asked, api.AuditResult)
             yield page

@@ -105,13 +105,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         await _drop_orphans(known, statuses)
         presence.restore()
         known.listeners += [emitter.changed, reconciler.changed, publisher.changed, command_lists.changed]
-        _log.info(
-            "ready",
-            term=term.number,
-            documents=len(known.view().documents),
-            clusters=len(known.clusters()),
-            audit=str(await audit.newest()),
-        )
+        await _say_ready(term, known, audit)
         for loop in (
             emitter.run,
             publisher.run,
@@ -126,6 +120,17 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         tasks.create_task(_sweep(clock, artifacts, publisher, holds))
         for door in doors:
             tasks.create_task(_stand(door, desk))
+
+
+async def _say_ready(term: Term, known: Known, audit: AuditChain) -> None:
+    """With the end of the audit chain: a log that is kept elsewhere shows when it was cut off."""
+    _log.info(
+        "ready",
+        term=term.number,
+        documents=len(known.view().documents),
+        clusters=len(known.clusters()),
+        audit=str(await audit.newest()),
+    )
 
 
 async def _stand(door: Door, desk: Desk) -> None:

@@ -170,8 +170,10 @@ def _continued(walk: Walk, here: Link) -> Walk:
 def ended(walk: Walk, newest: Link | None) -> Walk:
     """The walk at the end of what there was, held against the newest place that is known from elsewhere."""
     last = walk.last
-    if newest is None or last is None or newest == last:
+    if newest is None or newest == last:
         return walk
+    if last is None:
+        return walk.found(newest.number, "there is no record at all, but it was seen before")
     if newest.number == last.number:
         return walk.found(newest.number, "it is not the record of that number that was seen before")
     if newest.number > last.number:

@@ -337,6 +337,29 @@ async def test_the_copy_is_made_good_when_its_stream_was_lost(bus: NatsBus) -> N
     assert walked(await copied(bus, 2), str(await chain.newest())).findings == ()
 
 
+async def test_a_cut_end_shows_as_far_as_the_documentation_says(bus: NatsBus) -> None:
+    """To everybody while the controller runs; after its restart only to who has kept a number and digest."""
+    chain = AuditChain(bus, CLOCK, FLEET, SIGNING_KEY)
+    for number in range(4):
+        await chain.write((), [Entry(Author("ana", "apply"), object=f"bundle/b{number}")])
+    seen = await chain.newest()
+    await copied(bus, 4)
+    stored = await bus.get_many(DOCUMENTS.name, subjects.ALL_AUDITS)
+    await bus.request(subjects.jetstream_api(f"STREAM.DELETE.{AUDIT.name}"), b"")
+    for cut in stored[2:]:
+        await bus.purge(DOCUMENTS.name, cut.subject)
+    await ensure_streams(bus)
+
+    restarted = AuditChain(bus, CLOCK, FLEET, SIGNING_KEY)
+    await restarted.write((), [Entry(Author("ana", "apply"), object="bundle/anew")])
+    anew = await copied(bus, 3)
+    assert walked(anew).findings == ()
+    assert [one.number for one in walked(anew, str(seen)).findings] == [4]
+
+    await chain.write((), [Entry(Author("ana", "apply"), object="bundle/on")])
+    assert [one.number for one in walked(await copied(bus, 4)).findings] == [4]
+
+
 async def test_a_record_that_somebody_else_signs_does_not_turn_the_chain(bus: NatsBus) -> None:
     chain = AuditChain(bus, CLOCK, FLEET, SIGNING_KEY)
     await chain.write((), [Entry(Author("ana", "apply"))])

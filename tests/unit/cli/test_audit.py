@@ -108,6 +108,8 @@ def test_an_export_goes_on_where_it_ended_and_is_verified_offline(tmp_path: Path
         verified([lines[0].replace("bundle/b1", "bundle/b9"), *lines[1:]], "--key", KEY) == exit_codes.FAILED
     )
     assert verified([*lines, "{"], "--key", KEY) == exit_codes.FAILED
+    assert verified([""], "--key", KEY) == exit_codes.DONE
+    assert verified([""], "--key", KEY, "--anchor", str(CHAIN[4][2])) == exit_codes.FAILED
 
 
 def test_a_chain_that_does_not_continue_the_file_is_not_added_to_it(tmp_path: Path) -> None:
