@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from nacl.signing import SigningKey
@@ -73,9 +74,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time, audit)
     emitter = Emitter(bus, clock, known, statuses, recent, time)
 
-    async def removing(stored: Stored) -> None:
-        await _remove_cluster(bus, publisher, stored)
-
+    removing = partial(_remove_cluster, bus, publisher)
     reconciler = Reconciler(
         clock, known, documents, statuses, artifacts, fleet.capabilities, fleet.ports, removing
     )
