@@ -73,6 +73,16 @@ async def fleet_server(processes: Processes, directory: Path, name: str) -> Asyn
         yield fleet
 
 
+async def empty_streams(bus: NatsBus) -> None:
+    """Every stream as after `init`; what the server keeps for ever goes with its stream."""
+    for stream in streams.STREAMS:
+        if stream.keeps_for_ever:
+            await bus.request(subjects.jetstream_api(f"STREAM.DELETE.{stream.name}"), b"")
+        else:
+            await bus.purge(stream.name, ">")
+    await ensure_streams(bus)
+
+
 def configuration(keys: dict[str, SigningKey], extra: Iterable[str] = ()) -> str:
     """The server's configuration for these keys, without the line that says where it listens."""
     main = subjects.MAIN

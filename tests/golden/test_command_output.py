@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 
 from fleetbus.schemas import api
+from fleetbus.schemas.audit import Edit
 from fleetbus.schemas.capabilities.bundles import Exclusion
 from fleetbus.schemas.capabilities.commands import CommandRow
+from fleetbus.schemas.signing import public_key
 from tests.unit.cli.fleet_of_three import (
+    AUDIT_KEY,
     Answers,
     ago,
+    audit_chain,
     binding,
     bundle,
     event,
@@ -45,6 +49,28 @@ kind: Source
 metadata: {name: platform}
 spec: {git: {url: /srv/platform.git}}
 """
+
+
+AUDITED = audit_chain(
+    {
+        "object": "bundle/ingress",
+        "reason": "INC-4711: roll back",
+        "key": public_key(AUDIT_KEY),
+        "generation_before": 6,
+        "generation_after": 7,
+        "edits": (Edit(path="spec.path", before='"a"', after='"b"'),),
+    },
+    {"action": "command-run", "outcome": "ordered", "object": "command/01kb5xq7t2m4a9zc"},
+    {
+        "actor": "ben",
+        "action": "delete",
+        "object": "source/platform",
+        "outcome": "refused",
+        "code": "FB1010",
+        "message": "Source platform: 1 bundle uses it: ingress\x1b[2J; delete it first",
+        "count": 12,
+    },
+)
 
 
 def _answers() -> Answers:
@@ -79,6 +105,8 @@ def _answers() -> Answers:
             held=(held,),
             commands_open=1,
             streams={"DESIRED": 12, "EVENTS": 512},
+            audit_newest=str(AUDITED[-1][2]),
+            audit_copied=len(AUDITED),
             oldest_event_at=ago(days=3),
         ),
         explained=api.Explained(
@@ -139,6 +167,7 @@ def _answers() -> Answers:
             ),
             event(4, "source.fetched", "Fetched", "", "source/platform", "v4.13.0", "Normal"),
         ],
+        records=AUDITED,
         commands=[
             (
                 CommandRow(
@@ -173,6 +202,12 @@ CASES = {
     "status": ("status",),
     "doctor": ("doctor",),
     "command-list": ("command", "list"),
+    "audit": ("audit",),
+    "audit-wide": ("audit", "--actor", "ana", "-o", "wide"),
+    "audit-json": ("audit", "-o", "json"),
+    "audit-verify": ("audit", "verify"),
+    "audit-verify-anchor": ("audit", "verify", "--anchor", f"9:{'ab' * 32}"),
+    "audit-help": ("audit", "--help"),
     "wait-failed": ("wait", "bundle/ingress"),
     "sync": ("sync", "source/platform"),
     "apply-invalid": ("apply", "-f", "documents.yaml"),
@@ -207,5 +242,5 @@ def test_the_command_prints_what_it_printed(
 def _steady(text: str) -> str:
     """Without what moves with the clock of who runs the test."""
     text = re.sub(r"\d+ ms", "N ms", text)
-    text = re.sub(r"events since .*$", "events since WHEN", text, flags=re.MULTILINE)
+    text = re.sub(r"(events|records) since .*$", r"\1 since WHEN", text, flags=re.MULTILINE)
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\b\d\d:33:07\b", "TIME", text)

@@ -17,6 +17,7 @@ from nacl.signing import SigningKey
 from fleetbus.controller.leader import LeaseRecord, TermRecord
 from fleetbus.schemas import subjects
 from fleetbus.schemas.artifacts import artifact
+from fleetbus.schemas.audit import ORIGIN, OUTCOME_DONE, AuditRecord, Edit
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.capabilities.bundles import (
     CLUSTER_READY,
@@ -32,7 +33,7 @@ from fleetbus.schemas.capabilities.bundles import (
 from fleetbus.schemas.capabilities.secrets import SecretEntry, SecretsSection
 from fleetbus.schemas.conditions import READY, Condition
 from fleetbus.schemas.desired import Command, CommandList, DesiredSet, Head, Retired, SectionRef
-from fleetbus.schemas.documents import Audit, Status, Stored, Tombstone
+from fleetbus.schemas.documents import Status, Stored, Tombstone
 from fleetbus.schemas.events import Happened, Outbox, cloud_event
 from fleetbus.schemas.models import Received
 from fleetbus.schemas.signing import public_key, signer, verify
@@ -211,10 +212,25 @@ SENT: dict[str, Sent] = {
         ),
     ),
     "audit": Sent(
-        subjects.audit("01jd4xqz4444444"),
-        Audit(
-            id="01jd4xqz4444444", at=AT, by="admin", verb="apply", object="bundle/ingress", after_generation=3
+        subjects.audit(1),
+        AuditRecord(
+            fleet="shop",
+            number=1,
+            previous=ORIGIN.digest,
+            at=AT,
+            actor="admin",
+            key=public_key(CONTROLLER),
+            action="apply",
+            object="bundle/ingress",
+            outcome=OUTCOME_DONE,
+            reason="INC-1",
+            generation_before=2,
+            generation_after=3,
+            before="a" * 64,
+            after="b" * 64,
+            edits=(Edit(path="spec.path", before='"a"', after='"b"'),),
         ),
+        CONTROLLER,
     ),
     "term": Sent(subjects.TERM, TermRecord(term=7, holder="boot/ns/1/2", epoch=2)),
     "lease": Sent(subjects.LEASE, LeaseRecord(holder="boot/ns/1/2", claim="01jd4xqz5555555")),

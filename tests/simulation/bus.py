@@ -75,6 +75,9 @@ class SimulatedServer:
             bus.tell_followers(stream, message)
         for nudge in stream.nudges(message):
             self._republish(nudge, faulty=not nudge.data)
+        for other in self.streams.values():
+            if other.copies(stream, message):
+                self.store(other, Put(message.subject, message.data))
         return message.sequence
 
     def deliver(self, message: Message) -> int:
@@ -281,6 +284,8 @@ class SimulatedBus:
     async def purge(self, stream: str, subject: str) -> int:
         self._controller_only(subjects.jetstream_api(f"STREAM.PURGE.{stream}"))
         await self._call()
+        if self._stream(stream).config.keeps_for_ever:
+            raise BusUnavailable("stream purge not permitted", where=stream)
         purged = self._stream(stream).purge(subject, self._server.clock.now())
         for name in sorted({message.subject for message in purged}):
             for follower in self._followers:

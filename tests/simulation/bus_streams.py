@@ -35,6 +35,15 @@ class SimulatedStream:
     def owns(self, subject: str) -> bool:
         return any(subjects.matches(pattern, subject) for pattern in self.config.subjects)
 
+    def copies(self, other: SimulatedStream, message: Message) -> bool:
+        """Whether the server copies a message that the other stream has stored into this one."""
+        wanted = self.config.copied_from
+        return (
+            wanted is not None
+            and wanted[0] == other.config.name
+            and subjects.matches(wanted[1], message.subject)
+        )
+
     def stored_subject(self, subject: str) -> str:
         """EVENTS stores `emit` as `event`; every other stream what was written."""
         transform = self.config.transform

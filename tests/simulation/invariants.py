@@ -25,7 +25,8 @@ from fleetbus.schemas.desired import DesiredSet, Head
 from fleetbus.schemas.events import CloudEvent, Transition
 from fleetbus.schemas.signing import unverified, verify
 from fleetbus.schemas.states import State
-from fleetbus.schemas.streams import ARTIFACTS, DESIRED, EVENTS, STATE
+from fleetbus.schemas.streams import ARTIFACTS, DESIRED, DOCUMENTS, EVENTS, STATE
+from tests.simulation.audit_trail import AuditTrail
 from tests.simulation.bus import SimulatedServer
 from tests.simulation.kube_cluster import Change, Key, Kind, Object, SimulatedCluster, Stored
 from tests.simulation.processes import PROCESS, Process
@@ -51,6 +52,7 @@ class Invariants:
         self.emitted: dict[str, int] = {}
         self.events: list[CloudEvent] = []
         self._controller_key = controller_key
+        self._audit = AuditTrail(controller_key)
         self._term_of: Process | None = None
         self._serials: dict[str, tuple[int, int]] = {}
         self._transitions: dict[tuple[str, int], Transition] = {}
@@ -76,6 +78,9 @@ class Invariants:
             self._take_event(message)
         elif stream == STATE.name:
             self._take_state(message)
+        elif stream == DOCUMENTS.name:
+            for sentence in self._audit.take(message):
+                self.say(sentence)
         self.sent(message.subject, data)
 
     def sent(self, subject: str, data: bytes) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fleetbus.local.processes import Processes
 from fleetbus.schemas import streams
-from tests.bus_server import FleetServer, fleet_server
+from tests.bus_server import FleetServer, empty_streams, fleet_server
 from tests.simulation.bus import SimulatedServer
 from tests.suites.bus_pairs import C1, CLOCK, Buses
 
@@ -49,6 +49,5 @@ async def buses(bus_fleet: FleetServer | None) -> AsyncIterator[Buses]:
         controller, agent, operator = [
             await stack.enter_async_context(bus_fleet.bus(who)) for who in ("controller", "c1", "operator")
         ]
-        for stream in streams.STREAMS:
-            await controller.purge(stream.name, ">")
+        await empty_streams(controller)
         yield Buses(controller, agent, operator, bus_fleet.public_key("c1"))

@@ -45,7 +45,7 @@ class Check:
 
 def fleet_checks(found: Overview, answered_ms: float, now: datetime) -> list[Check]:
     """What the controller's overview shows."""
-    checks = [_controller(found, answered_ms), _streams(found, now)]
+    checks = [_controller(found, answered_ms), _streams(found, now), _audit(found)]
     checks.append(_away(found))
     checks.append(_held(found))
     checks.append(_problems(found))
@@ -73,6 +73,30 @@ def _streams(found: Overview, now: datetime) -> Check:
         )
     oldest = f", events kept for {age(found.oldest_event_at, now)}" if found.oldest_event_at else ""
     return Check("bus", "FB3004", "good", f"{counted(len(found.streams), 'stream')} there{oldest}")
+
+
+def _audit(found: Overview) -> Check:
+    number, _, digest = found.audit_newest.partition(":")
+    if not digest:
+        why = "the stream AUDIT is missing or cannot be read"
+        return Check(
+            "bus",
+            "FB3005",
+            "bad",
+            "the audit chain cannot be read",
+            why=why,
+            fix="fleetbus init --out DIR --online",
+        )
+    if int(number) > found.audit_copied:
+        return Check(
+            "bus",
+            "FB3005",
+            "warn",
+            f"audit chain at {found.audit_newest}, kept for ever up to {found.audit_copied}",
+            why="the server has not copied the rest into the stream AUDIT yet",
+            fix="fleetbus doctor",
+        )
+    return Check("bus", "FB3005", "good", f"audit chain at {found.audit_newest}")
 
 
 def _away(found: Overview) -> Check:

@@ -24,9 +24,18 @@ def use(name: str) -> str:
     return name
 
 
-def save(name: str, servers: Sequence[str], *, user: str, seed_file: Path, ca_file: Path, fleet: str) -> bool:
+def save(
+    name: str,
+    servers: Sequence[str],
+    *,
+    user: str,
+    seed_file: Path,
+    ca_file: Path,
+    fleet: str,
+    signing_keys: Sequence[str],
+) -> bool:
     """Write a context and make it the current one; False when it was there like this."""
-    context = Context(name, tuple(servers), seed_file, user, ca_file, fleet)
+    context = Context(name, tuple(servers), seed_file, user, ca_file, fleet, tuple(signing_keys))
     if context in load_contexts().contexts:
         return False
     save_context(context)
@@ -37,6 +46,14 @@ def save(name: str, servers: Sequence[str], *, user: str, seed_file: Path, ca_fi
 def user_of(name: str) -> str:
     """Who speaks in the context of this name; '' when there is none."""
     return next((one.user for one in load_contexts().contexts if one.name == name), "")
+
+
+def signing_keys(name: str) -> tuple[str, ...]:
+    """The controller's public keys that a context ('' for the current one) knows; none without a context."""
+    try:
+        return load_context(name).signing_keys
+    except SettingsInvalid:
+        return ()
 
 
 def spoken_to(name: str) -> str:

@@ -108,6 +108,7 @@ def _save_context(folder: Path, record: FleetRecord, asked: tuple[str, ...], out
         seed_file=person_seed_file(folder, record, operator),
         ca_file=authority_file(folder).absolute(),
         fleet=record.fleet,
+        signing_keys=record.signing_keys,
     )
     if written:
         output.line(f"context {record.fleet} written")

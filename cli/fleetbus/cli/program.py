@@ -30,6 +30,7 @@ COMMANDS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("describe", "one of them, with what is wrong first"),
             ("explain", "why a bundle is where it is; what a field or an error code means"),
             ("events", "what happened, and what happens"),
+            ("audit", "who did what and was refused what: read, verify, export"),
             ("doctor", "check context, bus, controller and fleet, with a fix for each finding"),
         ),
     ),
@@ -133,7 +134,9 @@ def with_common_options(command: click.Command) -> click.Command:
     if isinstance(command, click.Group):
         for below in command.commands.values():
             with_common_options(below)
-    elif not any(parameter.name == "context" for parameter in command.params):
+    if isinstance(command, click.Group) and not command.invoke_without_command:
+        return command
+    if not any(parameter.name == "context" for parameter in command.params):
         command.params.append(
             click.Option(
                 ["--context"],

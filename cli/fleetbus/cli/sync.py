@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 @click.argument("what", nargs=-1, required=True, metavar="source/NAME")
 @click.option("--wait", "waiting", is_flag=True, help="Wait until the bundles of the source are Ready.")
 @click.option("--timeout", "timeout_s", type=Duration(), default="1m", show_default=True)
+@click.option("--reason", default="", help="Kept in the audit record.")
 @pass_invocation
-def command(invocation: Invocation, what: tuple[str, ...], waiting: bool, timeout_s: float) -> int:
+def command(
+    invocation: Invocation, what: tuple[str, ...], waiting: bool, timeout_s: float, reason: str
+) -> int:
     """
     \b
     fleetbus sync source/platform
@@ -36,13 +39,13 @@ def command(invocation: Invocation, what: tuple[str, ...], waiting: bool, timeou
     kind, name = one_of(what)
     if kind != "Source":
         raise click.UsageError("A source is synced: fleetbus sync source/NAME.")
-    return invocation.run(lambda fleet: _sync(fleet, name, waiting, timeout_s, invocation.output))
+    return invocation.run(lambda fleet: _sync(fleet, name, waiting, timeout_s, reason, invocation.output))
 
 
-async def _sync(fleet: Fleet, name: str, waiting: bool, timeout_s: float, output: Output) -> int:
+async def _sync(fleet: Fleet, name: str, waiting: bool, timeout_s: float, reason: str, output: Output) -> int:
     """The controller answers once it has looked, and its bundles have followed."""
     before = await _source(fleet, name)
-    await fleet.sync("Source", name)
+    await fleet.sync("Source", name, reason=reason)
     after = await _source(fleet, name)
     fetched = view.condition(after, "Fetched")
     if fetched.get("status") == "False":

@@ -15,12 +15,25 @@ from fleetbus.cli.kind_words import WORDS
 _TYPES: Final = tuple(words[0] for _, words in WORDS)
 _KIND_OF: Final = {word: kind for kind, words in WORDS for word in words}
 _COMMANDS: Final = (
-    *("status", "get", "describe", "explain", "events", "doctor", "apply", "validate", "delete", "release"),
+    *(
+        "status",
+        "get",
+        "describe",
+        "explain",
+        "events",
+        "audit",
+        "doctor",
+        "apply",
+        "validate",
+        "delete",
+        "release",
+    ),
     *("sync", "wait", "command", "secret", "init", "cluster", "local", "context", "help", "completion"),
     "version",
 )
 _BELOW: Final = {
     "command": ("run", "list", "cancel"),
+    "audit": ("verify", "export"),
     "secret": ("revoke", "share"),
     "cluster": ("join", "remove"),
     "local": ("up", "down", "status", "env", "logs"),
@@ -31,7 +44,9 @@ _BELOW: Final = {
 _TAKES_REFERENCE: Final = frozenset(
     {"get", "describe", "explain", "delete", "release", "sync", "wait", "why"}
 )
-_VALUED: Final = frozenset({"--context", "--color", "-o", "--output", "--cluster", "-l", "--selector"})
+_VALUED: Final = frozenset(
+    {"--context", "--color", "-o", "--output", "--cluster", "--object", "-l", "--selector"}
+)
 _FORMS: Final = ("table", "wide", "name", "json", "yaml")
 
 
@@ -51,6 +66,8 @@ def candidates(before: Sequence[str], last: str) -> Sequence[str]:
         return _FORMS
     if option == "--cluster":
         return _names().get("Cluster", ())
+    if option == "--object":
+        return _references(last)
     if option == "--context":
         return _contexts()
     valued = {index + 1 for index, word in enumerate(before) if word in _VALUED}
@@ -62,12 +79,18 @@ def candidates(before: Sequence[str], last: str) -> Sequence[str]:
         return _after_group(first, given[1:])
     if first not in _TAKES_REFERENCE:
         return ()
+    if "/" not in last and len(given) > 1 and given[1] in _KIND_OF:
+        return _names().get(_KIND_OF[given[1]], ())
+    references = _references(last)
+    return references if "/" in last else (*_TYPES, *references)
+
+
+def _references(last: str) -> Sequence[str]:
+    """`TYPE/` for each type, or the names of the one that is typed already."""
     word, slash, _ = last.partition("/")
     if slash:
         return [f"{word}/{name}" for name in _names().get(_KIND_OF.get(word, ""), ())]
-    if len(given) > 1 and given[1] in _KIND_OF:
-        return _names().get(_KIND_OF[given[1]], ())
-    return (*_TYPES, *(f"{kind.lower()}/" for kind, _ in WORDS))
+    return [f"{kind.lower()}/" for kind, _ in WORDS]
 
 
 def _after_group(group: str, given: Sequence[str]) -> Sequence[str]:

@@ -36,6 +36,8 @@ class Context:
     user: str
     ca_file: Path | None = None
     fleet: str = ""
+    signing_keys: tuple[str, ...] = ()
+    """Public keys with which the fleet's controller signs, as they were known when the context was written."""
 
     def seed(self) -> str:
         """The nkey seed. Raises SettingsInvalid when it cannot be read or others may read it."""
@@ -110,6 +112,7 @@ def save_context(context: Context, *, file: Path | None = None, current: bool = 
     }
     entry |= {"ca": str(context.ca_file)} if context.ca_file else {}
     entry |= {"fleet": context.fleet} if context.fleet else {}
+    entry |= {"signing-keys": list(context.signing_keys)} if context.signing_keys else {}
     contexts = {**_mapping(config.get("contexts"), "contexts", path), context.name: entry}
     config = {**config, "contexts": contexts}
     if current or not config.get("current-context"):
@@ -176,6 +179,9 @@ def _context(name: str, value: Any, path: Path) -> Context:
     servers = entry.get("servers")
     if not isinstance(servers, list) or not servers or not all(isinstance(one, str) for one in servers):
         raise SettingsInvalid(f"contexts.{name}.servers must be a list of addresses", where=str(path))
+    keys = entry.get("signing-keys") or []
+    if not isinstance(keys, list) or not all(isinstance(one, str) for one in keys):
+        raise SettingsInvalid(f"contexts.{name}.signing-keys must be a list of public keys", where=str(path))
     authority = text("ca", needed=False)
     return Context(
         name,
@@ -184,6 +190,7 @@ def _context(name: str, value: Any, path: Path) -> Context:
         text("user"),
         _place(path, authority) if authority else None,
         text("fleet", needed=False),
+        tuple(keys),
     )
 
 

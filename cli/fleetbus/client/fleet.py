@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from fleetbus.client.connection import connected_bus
@@ -24,6 +25,8 @@ LONG_TIMEOUT_S = 30.0
 """For what the controller works at before it answers, up to 20 s."""
 WATCH_WAIT_S = 20.0
 _WATCH_GRACE_S = 5.0
+_LOOK_EVERY_S = 2.0
+"""For new audit records, while somebody watches."""
 _RETRY_S = (0.1, 5.0)
 
 
@@ -118,9 +121,9 @@ class Fleet:
         asked = api.ReleaseRequest(kind=kind, name=name, prune=prune, reason=reason)
         return await self._ask("release", asked, api.Accepted)
 
-    async def sync(self, kind: str, name: str) -> api.Accepted:
+    async def sync(self, kind: str, name: str, *, reason: str = "") -> api.Accepted:
         """Look at a source again now; answered once that is done and its bundles are rendered."""
-        asked = api.SyncRequest(kind=kind, name=name)
+        asked = api.SyncRequest(kind=kind, name=name, reason=reason)
         return await self._ask("sync", asked, api.Accepted, timeout_s=LONG_TIMEOUT_S)
 
     async def revoke(self, name: str, *, reason: str = "") -> api.Accepted:
@@ -156,6 +159,32 @@ class Fleet:
         resumes with it misses nothing and sees nothing twice.
         """
         return events(self._bus, self._clock, type, since, follow=follow)
+
+    async def audit(
+        self,
+        *,
+        after: int = 0,
+        since: datetime | None = None,
+        actor: str = "",
+        action: str = "",
+        object: str = "",
+        follow: bool = False,
+    ) -> AsyncGenerator[api.AuditResult, None]:
+        """Audit records in pages, oldest first; with `follow` also those that come, until closed.
+
+        They are as they are stored: `fleetbus.schemas.audit.step` verifies them.
+        """
+        asked = api.AuditRequest(
+            after=after, since=since, actor=actor, action=action, object=object, limit=500
+        )
+        while True:
+            page = await self._ask("audit", asked, api.AuditResult)
+            yield page
+            asked = asked.model_copy(update={"position": page.position or asked.position})
+            if not page.more:
+                if not follow:
+                    return
+                await self._clock.sleep(self._clock.jitter(_LOOK_EVERY_S))
 
     async def _command(self, asked: api.CommandRequest) -> CommandRow:
         rows = (await self._ask("command", asked, api.CommandsResult)).commands

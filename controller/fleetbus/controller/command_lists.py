@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
 from fleetbus.controller import orders
+from fleetbus.controller.audit import AuditChain, Author, Entry
+from fleetbus.controller.decisions.edits import edits
 from fleetbus.controller.fence import Fence
 from fleetbus.controller.ports import Change, ClusterView
 from fleetbus.controller.publish import uid_of
 from fleetbus.controller.recent import parsed
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
-from fleetbus.controller.store import Author
 from fleetbus.controller.views import Known
 from fleetbus.controller.worklist import Worklist
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.failures import raised_at
-from fleetbus.runtime.ports import Bus, Put
+from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
+from fleetbus.schemas.audit import OUTCOME_ORDERED
 from fleetbus.schemas.capabilities.commands import EVENT_ISSUED, REASON_ISSUED, CommandOrder
 from fleetbus.schemas.desired import Command, CommandList, next_serial
-from fleetbus.schemas.documents import Audit, Status
+from fleetbus.schemas.documents import Status
 from fleetbus.schemas.errors import NotFound, NotPossible, Refused, SequenceConflict, Transient
 from fleetbus.schemas.events import Happened
 from fleetbus.schemas.signing import Sign, unverified
@@ -38,14 +40,6 @@ _LOOK_BACK = timedelta(minutes=10)
 Commands = tuple[Command, ...]
 
 _log = structlog.get_logger("controller")
-
-
-@dataclass(frozen=True, slots=True)
-class Audited:
-    """Who changes a list, and which command it is about."""
-
-    author: Author
-    command: str
 
 
 class CommandLists:
@@ -60,6 +54,7 @@ class CommandLists:
         fence: Fence,
         sign: Sign,
         time: ServerTime,
+        audit: AuditChain,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -68,13 +63,14 @@ class CommandLists:
         self._fence = fence
         self._sign = sign
         self._time = time
+        self._audit = audit
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._doubtful: set[subjects.ClusterId] = set()
         self._said: set[str] = set()
         self._say: Worklist[str] = Worklist(clock, self._say_issued, at_once=2)
 
     async def change(
-        self, cluster: str, change: Callable[[Commands], Commands], audited: Audited | None = None
+        self, cluster: str, change: Callable[[Commands], Commands], audit: Entry | None = None
     ) -> None:
         """Publish what `change` makes of the cluster's list, unless it is the same.
 
@@ -106,24 +102,12 @@ class CommandLists:
                 commands=after,
             )
             subject = subjects.command(view.id)
-            if audited is not None:
-                await self._write_audit(audited)
+            if audit is not None:
+                await self._audit.write((), (audit,))
             self._doubtful.add(view.id)
             await self._fence.put([(subject, self._sign(subject, new.to_bytes()))])
             self._doubtful.discard(view.id)
             self._known.put_commands(view.id, new)
-
-    async def _write_audit(self, audited: Audited) -> None:
-        author = audited.author
-        audit = Audit(
-            id=self._clock.identifier(),
-            at=self._clock.now(),
-            by=author.by,
-            verb=author.verb,
-            object=f"command/{audited.command}",
-            reason=author.reason,
-        )
-        await self._bus.put(Put(subjects.audit(audit.id), audit.to_bytes()))
 
     async def _read_again(self, cluster: subjects.ClusterId) -> None:
         """What stands in a mailbox whose last write was not acknowledged: nothing that was told may be dropped."""
@@ -134,14 +118,23 @@ class CommandLists:
             self._known.put_commands(cluster, told)
         self._doubtful.discard(cluster)
 
-    async def issue(self, view: ClusterView, order: CommandOrder, by: str) -> Command:
+    async def issue(self, view: ClusterView, order: CommandOrder, author: Author) -> Command:
         """Put an order at the end of a cluster's list; that it was issued is said as soon as it stands there."""
-        command = orders.ordered(order, self._clock.identifier(), self._time.to_sign(), by)
+        command = orders.ordered(order, self._clock.identifier(), self._time.to_sign(), author.by)
         results = view.results
         await self.change(
             view.id.name,
             lambda before: orders.added(before, command, results, self._time.to_sign()),
-            Audited(Author(by, "command run", order.reason), command.id),
+            ordered(
+                author,
+                command.id,
+                {
+                    "cluster": view.id.name,
+                    "driver": command.driver,
+                    "arguments": _shown(command.arguments),
+                    "deadline": command.deadline.isoformat(),
+                },
+            ),
         )
         return command
 
@@ -207,6 +200,26 @@ class CommandLists:
             _log.error(
                 "a list was not tidied", cluster=name, error=type(error).__name__, raised_at=raised_at(error)
             )
+
+
+def _shown(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a driver without the values of an environment, which may not be for everybody's eyes."""
+    return {
+        key: sorted(value) if key == "environment" and isinstance(value, dict) else value
+        for key, value in arguments.items()
+    }
+
+
+def ordered(author: Author, identifier: str, told: Mapping[str, Any]) -> Entry:
+    """The entry for what a cluster is to be told of a command. Pure."""
+    found, left_out = edits({}, told)
+    return Entry(
+        author=author,
+        object=f"command/{identifier}",
+        outcome=OUTCOME_ORDERED,
+        edits=found,
+        edits_left_out=left_out,
+    )
 
 
 def _issued(view: ClusterView, command: Command) -> Happened:

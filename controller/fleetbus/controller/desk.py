@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fleetbus.controller.audit import AuditChain, Author
 from fleetbus.controller.command_lists import CommandLists
 from fleetbus.controller.leader import Term
 from fleetbus.controller.ports import Capability
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
+from fleetbus.controller.refusals import Refusals
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.store import Documents
 from fleetbus.controller.views import Known
@@ -29,6 +31,8 @@ class Desk:
     clock: Clock
     term: Term
     known: Known
+    audit: AuditChain
+    refusals: Refusals
     documents: Documents
     statuses: Statuses
     reconciler: Reconciler
@@ -46,10 +50,15 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question: who asks, and the bytes of what is asked."""
+    """One question: who asks, with which public nkey, and the bytes of what is asked."""
 
     by: str
     data: bytes
+    key: str = ""
+
+    def author(self, action: str, reason: str = "") -> Author:
+        """Who asks, as the author of what is done."""
+        return Author(self.by, action, reason, self.key)
 
 
 Verb = Callable[[Desk, Request], Awaitable[Mapping[str, object]]]

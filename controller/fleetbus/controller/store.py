@@ -6,16 +6,16 @@ The stream's history is the documents' history. What is known of them comes from
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from fleetbus.controller.audit import AuditChain, Author, changed
 from fleetbus.controller.ports import Key
 from fleetbus.controller.views import Known
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.api import Applied
-from fleetbus.schemas.documents import Audit, Document, Stored
+from fleetbus.schemas.documents import Document, Stored
 from fleetbus.schemas.errors import (
     DocumentInvalid,
     MessageMalformed,
@@ -27,15 +27,6 @@ from fleetbus.schemas.streams import DOCUMENTS
 
 MOST_AT_ONCE = 400
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who changes something, by which verb, and why."""
-
-    by: str
-    verb: str
-    reason: str = ""
 
 
 def merged(wanted: Document, before: Stored | None, identifier: Callable[[], str], now: Any) -> Stored:
@@ -78,8 +69,9 @@ def _updated(before: Stored, after: Stored, now: Any) -> Stored:
 class Documents:
     """Writes documents and puts them into what is known."""
 
-    def __init__(self, bus: Bus, known: Known, clock: Clock) -> None:
+    def __init__(self, bus: Bus, known: Known, clock: Clock, audit: AuditChain) -> None:
         self._bus = bus
+        self._audit = audit
         self._known = known
         self._clock = clock
 
@@ -149,29 +141,16 @@ class Documents:
         self._known.drop_document(key)
 
     async def _write(self, changes: Sequence[tuple[Stored | None, Stored]], author: Author) -> None:
-        puts: list[Put] = []
-        for before, after in changes:
-            subject = _subject(after.key)
-            puts.append(Put(subject, after.to_bytes(), expected=self._known.sequence(subject)))
-            audit = self._audit(before, after, author)
-            puts.append(Put(subjects.audit(audit.id), audit.to_bytes()))
-        last = await self._bus.put_batch(puts)
-        for index, (_, after) in enumerate(changes):
-            sequence = last - len(puts) + 1 + 2 * index
+        puts = [
+            Put(subject, after.to_bytes(), expected=self._known.sequence(subject))
+            for _, after in changes
+            for subject in (_subject(after.key),)
+        ]
+        entries = [changed(before, after, author) for before, after in changes]
+        first = await self._audit.write(puts, entries)
+        for sequence, (_, after) in enumerate(changes, first):
             if self._known.newer(_subject(after.key), sequence):
                 self._known.put_document(after)
-
-    def _audit(self, before: Stored | None, after: Stored, author: Author) -> Audit:
-        return Audit(
-            id=self._clock.identifier(),
-            at=self._clock.now(),
-            by=author.by,
-            verb=author.verb,
-            object=f"{after.kind.lower()}/{after.name}",
-            reason=author.reason,
-            before_generation=before.generation if before else 0,
-            after_generation=after.generation,
-        )
 
     async def _read_again(self, key: Key) -> None:
         """Somebody else wrote: take what stands there now, as far as a replica that may lag shows it."""

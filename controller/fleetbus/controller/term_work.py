@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from nacl.signing import SigningKey
 
 from fleetbus.controller.artifacts import Artifacts
+from fleetbus.controller.audit import AuditChain
 from fleetbus.controller.command_lists import CommandLists
 from fleetbus.controller.desk import Desk
 from fleetbus.controller.emit import Emitter
@@ -21,6 +23,7 @@ from fleetbus.controller.presence import Presence
 from fleetbus.controller.publish import Publisher
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
+from fleetbus.controller.refusals import Refusals
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.store import Documents
@@ -63,15 +66,15 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     time.heard(term.began_at)
     known = Known(fleet.name, version=int(time.now().timestamp() * 1000))
     statuses, recent, fence = Statuses(bus, known, clock), Recent(), Fence(bus, term)
-    documents, artifacts, sign = Documents(bus, known, clock), Artifacts(bus, time), signer(fleet.signing_key)
+    audit = AuditChain(bus, clock, fleet.name, fleet.signing_key)
+    documents, refusals = Documents(bus, known, clock, audit), Refusals(audit, clock)
+    artifacts, sign = Artifacts(bus, time), signer(fleet.signing_key)
     follow = Follow(bus, clock, known, time, signing_key=public_key(fleet.signing_key))
     publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, sign, time)
-    command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time)
+    command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time, audit)
     emitter = Emitter(bus, clock, known, statuses, recent, time)
 
-    async def removing(stored: Stored) -> None:
-        await _remove_cluster(bus, publisher, stored)
-
+    removing = partial(_remove_cluster, bus, publisher)
     reconciler = Reconciler(
         clock, known, documents, statuses, artifacts, fleet.capabilities, fleet.ports, removing
     )
@@ -81,6 +84,8 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         clock=clock,
         term=term,
         known=known,
+        audit=audit,
+        refusals=refusals,
         documents=documents,
         statuses=statuses,
         reconciler=reconciler,
@@ -99,9 +104,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         await _drop_orphans(known, statuses)
         presence.restore()
         known.listeners += [emitter.changed, reconciler.changed, publisher.changed, command_lists.changed]
-        _log.info(
-            "ready", term=term.number, documents=len(known.view().documents), clusters=len(known.clusters())
-        )
+        await _say_ready(term, known, audit)
         for loop in (
             emitter.run,
             publisher.run,
@@ -110,11 +113,23 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
             publisher.reissue,
             command_lists.run,
             command_lists.tidy,
+            refusals.run,
         ):
             tasks.create_task(loop())
         tasks.create_task(_sweep(clock, artifacts, publisher, holds))
         for door in doors:
             tasks.create_task(_stand(door, desk))
+
+
+async def _say_ready(term: Term, known: Known, audit: AuditChain) -> None:
+    """With the end of the audit chain: a log that is kept elsewhere shows when it was cut off."""
+    _log.info(
+        "ready",
+        term=term.number,
+        documents=len(known.view().documents),
+        clusters=len(known.clusters()),
+        audit=str(await audit.newest()),
+    )
 
 
 async def _stand(door: Door, desk: Desk) -> None:

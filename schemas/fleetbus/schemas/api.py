@@ -12,7 +12,10 @@ from pydantic import Field
 from fleetbus.schemas import errors
 from fleetbus.schemas.capabilities.bundles import Exclusion
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
-from fleetbus.schemas.models import Received, Written
+from fleetbus.schemas.models import Moment, Received, Written
+
+MAX_REASON = 1024
+"""Characters in which an operator says why."""
 
 SERVICE_NAME = "fleetbus-controller"
 
@@ -29,6 +32,7 @@ VERBS: tuple[str, ...] = (
     "command",
     "overview",
     "remove",
+    "audit",
 )
 """Each verb is a subject `fleet.v1.api.<verb>` and an endpoint of the NATS service."""
 
@@ -75,7 +79,7 @@ class ApplyRequest(Written):
 
     documents: tuple[dict[str, Any], ...]
     dry_run: bool = False
-    reason: str = ""
+    reason: str = Field(default="", max_length=MAX_REASON)
 
 
 class Applied(Received):
@@ -199,7 +203,7 @@ class DeleteRequest(Written):
     kind: str
     name: str
     policy: Literal["Keep", "Remove", ""] = ""
-    reason: str = ""
+    reason: str = Field(default="", max_length=MAX_REASON)
 
 
 class ReleaseRequest(Written):
@@ -208,17 +212,18 @@ class ReleaseRequest(Written):
     kind: str
     name: str
     prune: int = Field(ge=1)
-    reason: str = ""
+    reason: str = Field(default="", max_length=MAX_REASON)
 
 
 class SyncRequest(Written):
     kind: str
     name: str
+    reason: str = Field(default="", max_length=MAX_REASON)
 
 
 class RevokeRequest(Written):
     name: str
-    reason: str = ""
+    reason: str = Field(default="", max_length=MAX_REASON)
 
 
 class CommandRequest(Written):
@@ -228,14 +233,51 @@ class CommandRequest(Written):
     order: CommandOrder | None = None
     id: str = ""
     cluster: str = ""
-    reason: str = Field(default="", max_length=1024)
+    reason: str = Field(default="", max_length=MAX_REASON)
 
 
 class RemoveRequest(Written):
     """Takes a cluster out of the fleet: its document, mailboxes, states. Its workloads stay."""
 
     name: str
-    reason: str = ""
+    reason: str = Field(default="", max_length=MAX_REASON)
+
+
+class AuditRequest(Written):
+    """Audit records, oldest first: behind a place in the stream, or a record's number, or from a moment on.
+
+    Those that do not fit actor, action and object are left out; what cannot be read never is.
+    """
+
+    position: int = Field(default=0, ge=0)
+    after: int = Field(default=0, ge=0)
+    since: Moment | None = None
+    actor: str = ""
+    action: str = ""
+    object: str = ""
+    limit: int = Field(default=200, ge=1, le=500)
+
+
+class AuditRow(Received):
+    """One record as it is stored: whoever reads it verifies `envelope` for `subject` himself."""
+
+    subject: str
+    envelope: str
+    stored_at: str = ""
+
+
+class AuditResult(Received):
+    """`position` is where to go on while there is `more`. `newest`: number and digest of the newest record.
+
+    `fleet` and `keys` are as the controller names them: whoever knows better does not rely on them.
+    """
+
+    rows: tuple[AuditRow, ...] = ()
+    position: int = 0
+    more: bool = False
+    newest: str = ""
+    fleet: str = ""
+    keys: tuple[str, ...] = ()
 
 
 class Described(Received):
@@ -299,3 +341,7 @@ class Overview(Received):
     streams: dict[str, int] = Field(default_factory=dict)
     """Stream -> number of messages; one that is missing has -1."""
     oldest_event_at: str = ""
+    audit_newest: str = ""
+    """Number and digest of the newest audit record; empty when they cannot be read now."""
+    audit_copied: int = 0
+    """The number up to which the records are in the stream that keeps them for ever."""

@@ -174,6 +174,14 @@ CODES: Final[tuple[Code, ...]] = (
         "`fleetbus init --out DIR --online` makes it.",
     ),
     Code(
+        "FB3005",
+        "Audit chain",
+        "Audit records are missing from the stream that keeps them, or the chain cannot be read. Without it the "
+        "controller changes nothing.",
+        "`fleetbus init --out DIR --online` makes a stream that is missing; `fleetbus audit verify` says what is "
+        "wrong.",
+    ),
+    Code(
         "FB3010",
         "Message malformed",
         "Bytes on the bus are no message of this contract. They were left out, the rest goes on.",

@@ -197,19 +197,6 @@ class Status(Received):
     outbox: Outbox = Outbox()
 
 
-class Audit(Received):
-    """Who did what: written in the same atomic batch as the change."""
-
-    id: str
-    at: Moment
-    by: str
-    verb: str
-    object: str
-    reason: str = ""
-    before_generation: int = 0
-    after_generation: int = 0
-
-
 def as_document(stored: Stored, status: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The document as an operator sees it."""
     metadata: dict[str, Any] = {

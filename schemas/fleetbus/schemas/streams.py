@@ -45,6 +45,12 @@ class Stream:
     ttl: bool = False
     republish: Mapping[str, Any] | None = None
     transform: Mapping[str, str] | None = None
+    copied_from: tuple[str, str] | None = None
+    """Stream and subjects of which the server copies every message here; nobody publishes to such a stream."""
+    keeps_for_ever: bool = False
+    """The server refuses to delete or purge, and to allow it again."""
+    undeletable: bool = False
+    """The server refuses to delete single messages, and to allow it again; whole subjects may be purged."""
     duplicate_window_s: int = 120
     description: str = ""
 
@@ -65,7 +71,8 @@ class Stream:
             "duplicate_window": self.duplicate_window_s * _SECOND,
             "allow_direct": True,
             "allow_rollup_hdrs": False,
-            "deny_delete": False,
+            "deny_delete": self.undeletable or self.keeps_for_ever,
+            "deny_purge": self.keeps_for_ever,
             "allow_msg_ttl": self.ttl,
             "allow_atomic": self.atomic,
         }
@@ -73,6 +80,9 @@ class Stream:
             body["republish"] = dict(self.republish)
         if self.transform:
             body["subject_transform"] = dict(self.transform)
+        if self.copied_from:
+            stream, subject = self.copied_from
+            body["sources"] = [{"name": stream, "filter_subject": subject}]
         return body
 
 
@@ -113,11 +123,20 @@ DOCUMENTS = Stream(
     (subjects.ALL_DOCUMENTS, subjects.ALL_AUDITS),
     history=64,
     atomic=True,
+    undeletable=True,
     description="what operators wrote, with history, and who did it",
+)
+AUDIT = Stream(
+    "AUDIT",
+    (),
+    history=-1,
+    copied_from=(DOCUMENTS.name, subjects.ALL_AUDITS),
+    keeps_for_ever=True,
+    description="audit records as the server copies them from DOCUMENTS, for ever",
 )
 STATUS = Stream("STATUS", (subjects.ALL_STATUSES,), description="conditions of every document, last value")
 
-STREAMS: tuple[Stream, ...] = (DESIRED, ARTIFACTS, STATE, EVENTS, DOCUMENTS, STATUS)
+STREAMS: tuple[Stream, ...] = (DESIRED, ARTIFACTS, STATE, EVENTS, DOCUMENTS, AUDIT, STATUS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ _LABEL = re.compile(r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,251}[a-z0-9])?$")
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 _NKEY = re.compile(r"^U[A-Z2-7]{55}$")
+_NUMBER = re.compile(r"^[1-9][0-9]{0,15}$")
 _EVENT_TYPE = re.compile(r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$")
 _RESERVED = frozenset({"all"})
 
@@ -191,8 +192,9 @@ def status(kind: str, name: str) -> str:
     return f"{ROOT}.status.{cluster_name(kind)}.{document_name(name)}"
 
 
-def audit(identifier: str) -> str:
-    return f"{ROOT}.audit.{document_name(identifier)}"
+def audit(number: int) -> str:
+    """A subject a record: what may be written there once is never written again."""
+    return f"{ROOT}.audit.{number}"
 
 
 ALL_DOCUMENTS = f"{ROOT}.document.*.*"
@@ -302,6 +304,12 @@ def parse_event(subject: str) -> EventSubject | None:
 def parse_document(subject: str) -> DocumentSubject | None:
     rest = _tokens(subject, "document", 5) or _tokens(subject, "status", 5)
     return DocumentSubject(rest[0], rest[1]) if rest else None
+
+
+def parse_audit(subject: str) -> int | None:
+    """Inverse of `audit`; None for anything else."""
+    rest = _tokens(subject, "audit", 4)
+    return int(rest[0]) if rest and _NUMBER.fullmatch(rest[0]) else None
 
 
 def parse_artifact(subject: str) -> str | None:

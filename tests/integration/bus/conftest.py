@@ -9,8 +9,7 @@ import pytest
 
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.schemas.streams import STREAMS
-from tests.bus_server import FleetServer, fleet_server
+from tests.bus_server import FleetServer, empty_streams, fleet_server
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +22,7 @@ async def shared_fleet(processes: Processes, server_dir: Path) -> AsyncIterator[
 async def fleet(shared_fleet: FleetServer) -> FleetServer:
     """The session's server with empty streams."""
     async with shared_fleet.bus("controller") as bus:
-        for stream in STREAMS:
-            await bus.purge(stream.name, ">")
+        await empty_streams(bus)
     return shared_fleet
 
 

@@ -63,7 +63,7 @@ FOREIGN = [
     subjects.event("main", "c1", "bundle.applied"),
     subjects.document("bundle", "web"),
     subjects.status("bundle", "web"),
-    subjects.audit("x"),
+    subjects.audit(1),
     subjects.query(C1),
     subjects.query_all("main"),
     *(subjects.state(C2, aspect) for aspect in streams.ASPECTS),

@@ -9,9 +9,8 @@ import pytest
 
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.schemas.streams import STREAMS
 from fleetbus.schemas.subjects import ClusterId
-from tests.bus_server import FleetServer, fleet_server
+from tests.bus_server import FleetServer, empty_streams, fleet_server
 from tests.integration.controller.people import Operator, Speaker
 
 
@@ -24,8 +23,7 @@ async def controller_fleet(processes: Processes, server_dir: Path) -> AsyncItera
 @pytest.fixture
 async def fleet(controller_fleet: FleetServer) -> FleetServer:
     async with controller_fleet.bus("controller") as bus:
-        for stream in STREAMS:
-            await bus.purge(stream.name, ">")
+        await empty_streams(bus)
     return controller_fleet
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas import api, subjects
-from fleetbus.schemas.documents import Audit
+from fleetbus.schemas.audit import OUTCOME_DONE, OUTCOME_ORDERED, AuditRecord
 from fleetbus.schemas.errors import (
     BusUnavailable,
     DocumentInvalid,
@@ -19,6 +19,7 @@ from fleetbus.schemas.errors import (
     NotPermitted,
     Refused,
 )
+from fleetbus.schemas.signing import unverified
 from fleetbus.schemas.streams import DOCUMENTS
 from tests.bus_server import FleetServer
 from tests.integration.bus.raw import raw_publisher
@@ -27,9 +28,10 @@ from tests.integration.controller.toy import bundle_document, cluster_document
 from tests.waiting import wait_until
 
 
-async def audits(bus: NatsBus) -> list[Audit]:
+async def audits(bus: NatsBus, outcome: str = OUTCOME_DONE) -> list[AuditRecord]:
     found = await bus.get_many(DOCUMENTS.name, subjects.ALL_AUDITS)
-    return [Audit.from_bytes(message.data) for message in found]
+    records = [AuditRecord.from_bytes(unverified(message.data)) for message in found]
+    return [record for record in records if record.outcome == outcome]
 
 
 async def test_all_documents_are_written_or_none(
@@ -51,7 +53,7 @@ async def test_all_documents_are_written_or_none(
             "configured",
         ]
 
-        told = [(one.by, one.verb, one.object, one.after_generation) for one in await audits(bus)]
+        told = [(one.actor, one.action, one.object, one.generation_after) for one in await audits(bus)]
         assert told == [
             ("ana", "apply", "bundle/good", 1),
             ("ana", "apply", "bundle/too", 1),
@@ -69,7 +71,7 @@ async def test_who_asks_is_what_the_server_says(
         await operator.ask("apply", {"documents": [bundle_document("a")]}, headers=forged)
         lower = {"nats-request-info": '{"user":"UFORGED"}'}
         await operator.ask("apply", {"documents": [bundle_document("b")]}, headers=lower)
-        assert {one.by for one in await audits(bus)} == {"ana"}
+        assert {one.actor for one in await audits(bus)} == {"ana"}
 
         real = {"Nats-Request-Info": f'{{"acc":"OPERATORS","user":"{fleet.public_key("operator")}"}}'}
         with pytest.raises(NotPermitted):
@@ -98,7 +100,7 @@ async def test_two_headers_do_not_make_somebody_else(
             return bool(await audits(bus))
 
         assert await wait_until(written, CLOCK, 5)
-        assert [one.by for one in await audits(bus)] == ["ana"]
+        assert [one.actor for one in await audits(bus)] == ["ana"]
 
 
 @pytest.mark.parametrize(
@@ -248,8 +250,8 @@ async def test_a_command_is_issued_listed_and_cancelled(
         (event,) = [one for one in await events(bus) if one.short_type == "command.issued"]
         assert (event.data["by"], event.data["why"]) == ("ana", "INC-1")
         assert event.data["message"] == "rehearsal to c1, by ana: INC-1"
-    written = [(one.by, one.verb, one.object, one.reason) for one in await audits(bus)]
-    assert written[1:] == [
-        ("ana", "command run", f"command/{issued['id']}", "INC-1"),
-        ("ana", "command cancel", f"command/{issued['id']}", "too late"),
+    written = [(one.actor, one.action, one.object, one.reason) for one in await audits(bus, OUTCOME_ORDERED)]
+    assert written == [
+        ("ana", "command-run", f"command/{issued['id']}", "INC-1"),
+        ("ana", "command-cancel", f"command/{issued['id']}", "too late"),
     ], "what was refused was not done"

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
+
+from nacl.signing import SigningKey
 
 from fleetbus.cli.output import Output, Screen
 from fleetbus.cli.program import main
 from fleetbus.client import Event
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas import api
+from fleetbus.schemas.audit import ORIGIN, AuditRecord, Link, sealed
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
 from fleetbus.schemas.errors import NotFound
 from fleetbus.schemas.events import Severity
+from fleetbus.schemas.signing import public_key, signer
 
 Json = dict[str, Any]
 
@@ -181,6 +185,31 @@ def event(
     )
 
 
+AUDIT_KEY = SigningKey(bytes(range(32)))
+AUDITED_AT = datetime(2026, 11, 24, 9, 30, 0, tzinfo=UTC)
+
+
+def audit_chain(*told: Mapping[str, Any], key: SigningKey = AUDIT_KEY) -> list[tuple[str, bytes, Link]]:
+    """Subject, envelope and place of a record for each of `told`, a minute apart."""
+    chain: list[tuple[str, bytes, Link]] = []
+    link = ORIGIN
+    for given in told:
+        fields: Json = {
+            "fleet": "demo",
+            "number": link.number + 1,
+            "previous": link.digest,
+            "at": AUDITED_AT + timedelta(minutes=link.number),
+            "actor": "ana",
+            "action": "apply",
+            "outcome": "done",
+            **given,
+        }
+        sealed_ = sealed(AuditRecord.model_validate(fields), signer(key))
+        link = sealed_[2]
+        chain.append(sealed_)
+    return chain
+
+
 @dataclass
 class Answers:
     """What the fleet knows, and what it was asked."""
@@ -193,6 +222,9 @@ class Answers:
     events: list[Event] = field(default_factory=list)
     commands: list[tuple[CommandRow, ...]] = field(default_factory=list)
     """One more with each look; the last stays."""
+    records: list[tuple[str, bytes, Link]] = field(default_factory=list)
+    """The audit chain; `newest` where it ends, when that is not the last of them."""
+    newest: str = ""
     asked: list[tuple[str, Any]] = field(default_factory=list)
     fails: Exception | None = None
 
@@ -259,7 +291,17 @@ class FleetOfThree:
         self.answers.asked.append(("release", (kind, name, prune)))
         return api.Accepted(kind=kind, name=name, message=f"{prune} held objects may be pruned now")
 
-    async def sync(self, kind: str, name: str) -> api.Accepted:
+    async def audit(
+        self, *, after: int = 0, follow: bool = False, **wanted: Any
+    ) -> AsyncGenerator[api.AuditResult, None]:
+        self.answers.asked.append(("audit", {"after": after, **wanted}))
+        records = [one for one in self.answers.records if one[2].number > after]
+        newest = self.answers.newest or (str(self.answers.records[-1][2]) if self.answers.records else "")
+        for page in ((one,) for one in records) if records else ((),):
+            rows = tuple(api.AuditRow(subject=one[0], envelope=one[1].decode()) for one in page)
+            yield api.AuditResult(rows=rows, newest=newest, fleet="demo", keys=(public_key(AUDIT_KEY),))
+
+    async def sync(self, kind: str, name: str, *, reason: str = "") -> api.Accepted:
         self.answers.rows["Source"] = [api.Row(document=source(name, "9c1f2e7" + "b" * 33))]
         return api.Accepted(kind=kind, name=name)
 

@@ -10,6 +10,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from fleetbus.controller import orders
+from fleetbus.controller.audit import AuditChain
 from fleetbus.controller.command_lists import CommandLists, Commands
 from fleetbus.controller.fence import Fence
 from fleetbus.controller.leader import Term, TermRecord
@@ -52,6 +53,7 @@ def test_one_clusters_list_ends_no_tidying(monkeypatch: pytest.MonkeyPatch) -> N
             Fence(bus, term),
             signer(SigningKey(b"\x01" * 32)),
             ServerTime(clock),
+            AuditChain(bus, clock, "test", SigningKey(b"\x01" * 32)),
         )
         tidying = asyncio.create_task(lists.tidy())
         await clock.sleep(2000)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from fleetbus.controller.audit import Author
 from fleetbus.controller.doors import directory
+from fleetbus.schemas.errors import FleetbusError
 
 
 @pytest.mark.parametrize(
@@ -16,8 +18,14 @@ from fleetbus.controller.doors import directory
     ["a: " + "9" * 5000, "- a\n", "a: [" * 300, "kind: Bundle\nspec: 7\n", "\x00", "a: &a [*a]\n"],
 )
 async def test_no_file_raises_anything(text: str) -> None:
-    desk: Any = SimpleNamespace(documents=None)
+    refused: list[tuple[Author, str]] = []
+
+    async def add(author: Author, object_: str, error: FleetbusError) -> None:
+        refused.append((author, error.error_code))
+
+    desk: Any = SimpleNamespace(documents=None, refusals=SimpleNamespace(add=add))
     assert await directory._apply(desk, "a.yaml", directory._Found((1, 1), text))
+    assert [author.by for author, _ in refused] == ["directory:a.yaml"]
 
 
 async def test_a_mistake_of_ours_is_said_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ class Wire:
     """The port Bus as far as a client asks on it: straight into the doors; every answer must fit."""
 
     def __init__(self, known: Known) -> None:
-        documents = Documents(None, known, CLOCK)  # type: ignore[arg-type]
+        documents = Documents(None, known, CLOCK, None)  # type: ignore[arg-type]
         self.desk: Any = SimpleNamespace(known=known, documents=documents, clock=CLOCK, watching=[])
         self.asked = 0
 

@@ -7,12 +7,13 @@ header, and requests that did not cross are refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 from pydantic import ValidationError
 
 from fleetbus.controller.desk import Desk, Request, Verb
-from fleetbus.controller.doors import commanding, reading, writing
+from fleetbus.controller.doors import auditing, commanding, reading, writing
 from fleetbus.controller.presence import requester
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
@@ -39,6 +40,7 @@ VERBS: Mapping[str, Verb] = {
     "command": commanding.command,
     "overview": reading.overview,
     "remove": writing.remove,
+    "audit": auditing.audit,
 }
 
 MOST_BYTES = MAX_PAYLOAD_BYTES - 4096
@@ -59,8 +61,9 @@ async def serve(desk: Desk) -> None:
 
 async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     """The envelope for one request; never raises but when cancelled."""
+    request = Request("", message.data, _key(message))
     try:
-        request = Request(operator(desk, message), message.data)
+        request = replace(request, by=operator(desk, request.key))
         result = await VERBS[verb](desk, request)
         answer = canonical(api.Answer(ok=True, result=dict(result)).as_json())
         if len(answer) <= MOST_BYTES:
@@ -83,12 +86,17 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
             f"internal error, id {identifier}", remedy="the controller's log has more under this id"
         )
     _log.info("request refused", verb=verb, reason=told.sentence())
+    await auditing.note(desk, verb, request, told)
     return canonical(api.Answer(ok=False, error=api.report(told)).as_json())
 
 
-def operator(desk: Desk, message: Message) -> str:
-    """The name of who asks. Raises NotPermitted."""
-    key = requester(message) if message.reply.startswith(IMPORTED_REPLY) else ""
+def _key(message: Message) -> str:
+    """The public nkey of who asks; empty for a request that did not come from another account."""
+    return requester(message) if message.reply.startswith(IMPORTED_REPLY) else ""
+
+
+def operator(desk: Desk, key: str) -> str:
+    """The name of who asks with this key. Raises NotPermitted."""
     if not key:
         raise NotPermitted("the request did not come from an operator's account")
     name = desk.operators().get(key)

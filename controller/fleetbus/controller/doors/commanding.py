@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fleetbus.controller import orders
-from fleetbus.controller.command_lists import Audited
+from fleetbus.controller.command_lists import ordered
 from fleetbus.controller.desk import Desk, Request
 from fleetbus.controller.ports import ClusterView
-from fleetbus.controller.store import Author
 from fleetbus.schemas import api
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.capabilities.commands import CommandRow
@@ -25,7 +24,9 @@ async def command(desk: Desk, request: Request) -> Result:
                 "there is no order", where="order", remedy="say what is to be run, and where"
             )
         view = _cluster(desk, asked.order.cluster)
-        issued = await desk.command_lists.issue(view, asked.order, request.by)
+        issued = await desk.command_lists.issue(
+            view, asked.order, request.author("command-run", asked.order.reason)
+        )
         rows = [row for row in _rows(desk, view.id.name) if row.id == issued.id]
     elif asked.action == "cancel":
         view = _holder(desk, asked.id, asked.cluster)
@@ -33,7 +34,11 @@ async def command(desk: Desk, request: Request) -> Result:
         await desk.command_lists.change(
             view.id.name,
             lambda before: orders.cancelled(before, asked.id, results),
-            Audited(Author(request.by, "command cancel", asked.reason), asked.id),
+            ordered(
+                request.author("command-cancel", asked.reason),
+                asked.id,
+                {"cluster": view.id.name, "cancelled": True},
+            ),
         )
         rows = [row for row in _rows(desk, view.id.name) if row.id == asked.id]
     else:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import structlog
 
+from fleetbus.controller.audit import Author
 from fleetbus.controller.desk import Desk
 from fleetbus.controller.doors.validation import validated
 from fleetbus.controller.manifests_yaml import load_documents
-from fleetbus.controller.store import Author
 from fleetbus.controller.views import FLEET_STATUS
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
@@ -76,14 +76,16 @@ async def watch(desk: Desk, folder: Path) -> None:
 
 async def _apply(desk: Desk, name: str, found: _Found) -> str:
     """Apply one file, all of it or nothing; why it was refused, or empty. Raises Transient."""
+    author = Author(f"directory:{name}", "apply")
     try:
         if found.problem:
             raise DocumentInvalid(found.problem)
         documents = await asyncio.to_thread(_documents, found.text, name)
-        applied = await desk.documents.apply(documents, Author(f"directory:{name}", "apply"))
+        applied = await desk.documents.apply(documents, author)
     except Transient:
         raise
     except FleetbusError as error:
+        await desk.refusals.add(author, "", error)
         return cleaned(error.sentence(), 1024)
     except Exception as error:  # The edge of one file: whatever it holds must not end the term.
         _log.error("a file failed", file=name, error=type(error).__name__, raised_at=raised_at(error))

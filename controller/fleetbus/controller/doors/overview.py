@@ -15,7 +15,7 @@ from fleetbus.schemas.catalogue import KINDS
 from fleetbus.schemas.conditions import Condition
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.states import FINISHED
-from fleetbus.schemas.streams import EVENTS, STREAMS
+from fleetbus.schemas.streams import AUDIT, EVENTS, STREAMS
 
 REASON_SETTINGS = SettingsInvalid.__name__
 _MOST = 50
@@ -42,6 +42,8 @@ async def overview(desk: Desk, request: Request) -> Mapping[str, object]:
         commands_open=_open(desk),
         streams={stream.name: await _messages(desk, stream.name) for stream in STREAMS},
         oldest_event_at=await _oldest(desk),
+        audit_newest=await _newest_record(desk),
+        audit_copied=await _copied(desk),
     ).as_json()
 
 
@@ -101,6 +103,22 @@ async def _messages(desk: Desk, stream: str) -> int:
     state = told.get("state") if isinstance(told, dict) else None
     count = state.get("messages") if isinstance(state, dict) else None
     return count if isinstance(count, int) else -1
+
+
+async def _newest_record(desk: Desk) -> str:
+    try:
+        return str(await desk.audit.newest())
+    except FleetbusError:
+        return ""
+
+
+async def _copied(desk: Desk) -> int:
+    """The number of the last record that the server has copied; 0 for none."""
+    try:
+        last = await desk.bus.get_last(AUDIT.name, subjects.ALL_AUDITS)
+    except FleetbusError:
+        return 0
+    return (subjects.parse_audit(last.subject) or 0) if last else 0
 
 
 async def _oldest(desk: Desk) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from fleetbus.controller.audit import Author, Entry
 from fleetbus.controller.desk import Desk, Request
 from fleetbus.controller.doors.validation import known_kind, validated
 from fleetbus.controller.ports import Key
 from fleetbus.controller.reconcile import SYNC_TIMEOUT_S
-from fleetbus.controller.store import Author
 from fleetbus.schemas import api, conditions
+from fleetbus.schemas.audit import OUTCOME_ORDERED
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.documents import Document, Revocation, Stored, Tombstone
 from fleetbus.schemas.errors import NotPossible
@@ -21,7 +22,7 @@ Result = Mapping[str, object]
 async def apply(desk: Desk, request: Request) -> Result:
     asked = api.ApplyRequest.model_validate(parse_json(request.data))
     documents = validated(asked.documents)
-    author = Author(request.by, "apply", asked.reason)
+    author = request.author("apply", asked.reason)
     applied = await desk.documents.apply(documents, author, dry_run=asked.dry_run)
     return api.ApplyResult(applied=tuple(applied), warnings=tuple(_warnings(desk, documents))).as_json()
 
@@ -56,7 +57,7 @@ async def delete(desk: Desk, request: Request) -> Result:
     if kind == "Source":
         _refuse_used(desk, asked.name)
     policy = asked.policy or stored.spec.get("untarget") or "Remove"
-    return await _bury(desk, stored, policy, Author(request.by, "delete", asked.reason))
+    return await _bury(desk, stored, policy, request.author("delete", asked.reason))
 
 
 def _refuse_used(desk: Desk, source: str) -> None:
@@ -91,7 +92,7 @@ async def remove(desk: Desk, request: Request) -> Result:
     """A cluster leaves the fleet; waits until it is gone, as long as an operator would."""
     asked = api.RemoveRequest.model_validate(parse_json(request.data))
     stored = desk.documents.named(("Cluster", asked.name))
-    accepted = await _bury(desk, stored, "Keep", Author(request.by, "remove", asked.reason))
+    accepted = await _bury(desk, stored, "Keep", request.author("remove", asked.reason))
     try:
         async with asyncio.timeout(SYNC_TIMEOUT_S):
             while (present := desk.known.document(stored.key)) is not None and present.uid == stored.uid:
@@ -113,7 +114,7 @@ async def release(desk: Desk, request: Request) -> Result:
     def amend(before: Stored) -> Stored:
         return before.model_copy(update={"released_prune": dict(released)})
 
-    after = await desk.documents.amend(key, amend, Author(request.by, "release", asked.reason))
+    after = await desk.documents.amend(key, amend, request.author("release", asked.reason))
     return _accepted(after, f"{asked.prune} held objects may be pruned now")
 
 
@@ -129,7 +130,7 @@ async def revoke(desk: Desk, request: Request) -> Result:
         return before.model_copy(update={"revoked": revocation})
 
     key: Key = ("SecretBinding", asked.name)
-    after = await desk.documents.amend(key, amend, Author(request.by, "revoke", asked.reason))
+    after = await desk.documents.amend(key, amend, request.author("revoke", asked.reason))
     message = "withdrawn from its clusters, whatever is applied; `fleetbus describe` shows the receipts"
     return _accepted(after, message)
 
@@ -149,6 +150,9 @@ async def sync(desk: Desk, request: Request) -> Result:
             one.key for one in desk.known.view().of_kind("Bundle") if name and one.spec.get("source") == name
         ]
 
+    author = request.author("sync", asked.reason)
+    entry = Entry(author=author, object=f"{kind.lower()}/{asked.name}", outcome=OUTCOME_ORDERED)
+    await desk.audit.write((), (entry,))
     before = {key: _revision(desk, key) for key in followers()}
     await desk.reconciler.sync(keys, followers)
     moved = [key[1] for key in followers() if _revision(desk, key) != before.get(key)]
