@@ -24,9 +24,11 @@ def use(name: str) -> str:
     return name
 
 
-def save(name: str, servers: Sequence[str], *, user: str, seed_file: Path, ca_file: Path, fleet: str) -> bool:
+def save(
+    name: str, servers: Sequence[str], *, user: str, creds_file: Path, ca_file: Path, fleet: str
+) -> bool:
     """Write a context and make it the current one; False when it was there like this."""
-    context = Context(name, tuple(servers), seed_file, user, ca_file, fleet)
+    context = Context(name, tuple(servers), creds_file, user, ca_file, fleet)
     if context in load_contexts().contexts:
         return False
     save_context(context)

@@ -255,6 +255,10 @@ class FleetOfThree:
         self.answers.asked.append(("delete", (kind, name, policy, reason)))
         return api.Accepted(kind=kind, name=name, message="it goes when every placed cluster's receipt is in")
 
+    async def remove(self, name: str, *, reason: str = "") -> api.Accepted:
+        self.answers.asked.append(("remove", (name, reason)))
+        return api.Accepted(kind="Cluster", name=name)
+
     async def release(self, kind: str, name: str, *, prune: int, reason: str = "") -> api.Accepted:
         self.answers.asked.append(("release", (kind, name, prune)))
         return api.Accepted(kind=kind, name=name, message=f"{prune} held objects may be pruned now")
