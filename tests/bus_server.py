@@ -1,47 +1,66 @@
-"""A nats-server with the fleet's own accounts, and a credential for each kind of who connects to it."""
+"""A nats-server as `fleetbus init` makes it, and a credential for each kind of who connects to it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nacl.signing import SigningKey
 
-from fleetbus.local.files import write_whole
+from fleetbus.cli.ceremony.folder import authority_file
+from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
+from fleetbus.cli.ceremony.issue import agent_token, issue
+from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
+from fleetbus.cli.ceremony.online import make_streams
+from fleetbus.cli.ceremony.record import FleetRecord, Member, read_record, write_record
 from fleetbus.local.nats import NatsServer
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import BusSettings, NatsBus
-from fleetbus.runtime.certificates import issue_server, make_authority
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_streams import ensure_streams
 from fleetbus.schemas import streams, subjects
-from fleetbus.schemas.signing import key_of_seed, public_key, seed_of
-from fleetbus.schemas.subjects import ClusterId
+from fleetbus.schemas.credentials import Credential
+from fleetbus.schemas.nkeys import public_key, seed_of
 
 CLUSTERS = ("c1", "c2")
+CLOCK = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
 class FleetServer:
-    """The server, its authority, and everybody's seed and inbox prefix by name."""
+    """The server, the fleet's folder, and everybody's credential and inbox prefix by name."""
 
     server: NatsServer
-    ca_pem: str
-    seeds: dict[str, str]
+    folder: Path
+    credentials: dict[str, Credential]
     inboxes: dict[str, str]
 
+    @property
+    def ca_pem(self) -> str:
+        return authority_file(self.folder).read_text()
+
+    @property
+    def keys(self) -> FolderKeys:
+        """What signs this fleet's tokens."""
+        return FolderKeys(self.folder)
+
     def settings(self, who: str) -> BusSettings:
-        return BusSettings((self.server.url,), self.seeds[who], self.inboxes[who], who, ca_pem=self.ca_pem)
+        return BusSettings(
+            (self.server.url,), self.credentials[who], self.inboxes[who], who, ca_pem=self.ca_pem
+        )
+
+    def seed(self, who: str) -> str:
+        return self.credentials[who].seed
 
     def public_key(self, who: str) -> str:
-        return public_key(key_of_seed(self.seeds[who]))
+        return self.credentials[who].nkey
 
     @asynccontextmanager
     async def bus(self, who: str) -> AsyncIterator[NatsBus]:
-        """A connected bus with the credential of `who`: controller, operator, subscriber or a cluster."""
-        async with NatsBus(self.settings(who), SystemClock()) as bus:
+        """A connected bus with the credential of `who`: system, controller, operator, subscriber or a cluster."""
+        async with NatsBus(self.settings(who), CLOCK) as bus:
             await bus.wait_connected()
             yield bus
 
@@ -49,28 +68,31 @@ class FleetServer:
 @asynccontextmanager
 async def fleet_server(processes: Processes, directory: Path, name: str) -> AsyncIterator[FleetServer]:
     """A running server with TLS, accounts and all streams."""
-    keys = {
-        who: SigningKey.generate() for who in ("system", "controller", "operator", "subscriber", *CLUSTERS)
-    }
+    folder = directory / name
+    server = NatsServer(processes, folder / "nats", 'include "server.conf"', name=name)
+    plan = FleetPlan(
+        "test",
+        ("127.0.0.1",),
+        server.reserve(),
+        listen_host="127.0.0.1",
+        operators=("operator",),
+        subscribers=("subscriber",),
+    )
+    await make_fleet(folder, plan, FolderKeys(folder), CLOCK.now())
+    agents = {cluster: await admitted(folder, cluster) for cluster in CLUSTERS}
+    await issue(folder, FolderKeys(folder), CLOCK.now())
+    people = {"operator": "operator-operator", "subscriber": "subscriber-subscriber"}
+    files = {"system": "system", "controller": "controller", **people}
+    credentials = agents | {who: read_credential(folder, file) for who, file in files.items()}
     inboxes = {
+        "system": subjects.SYSTEM_INBOX,
         "controller": subjects.CONTROLLER_INBOX,
-        **{who: subjects.personal_inbox(public_key(keys[who])) for who in ("operator", "subscriber")},
+        **{who: subjects.personal_inbox(credentials[who].nkey) for who in people},
         **{cluster: subjects.inbox(subjects.MAIN, cluster) for cluster in CLUSTERS},
     }
-    now = SystemClock().now()
-    authority = make_authority("fleetbus test", now)
-    issued = issue_server(authority, "localhost", ["127.0.0.1"], now)
-    directory = directory / name
-    write_whole(directory / "ca.crt", authority.certificate)
-    write_whole(directory / "tls.crt", issued.certificate)
-    write_whole(directory / "tls.key", issued.key, secret=True)
-    config = configuration(keys)
-    async with NatsServer(processes, directory, config, name=name) as server:
-        seeds = {who: seed_of(key) for who, key in keys.items()}
-        fleet = FleetServer(server, authority.certificate.decode(), seeds, inboxes)
-        async with fleet.bus("controller") as bus:
-            await ensure_streams(bus)
-        yield fleet
+    async with server:
+        await make_streams(folder, CLOCK)
+        yield FleetServer(server, folder, credentials, inboxes)
 
 
 async def empty_streams(bus: NatsBus) -> None:
@@ -83,28 +105,11 @@ async def empty_streams(bus: NatsBus) -> None:
     await ensure_streams(bus)
 
 
-def configuration(keys: dict[str, SigningKey], extra: Iterable[str] = ()) -> str:
-    """The server's configuration for these keys, without the line that says where it listens."""
-    main = subjects.MAIN
-    users = streams.Users(
-        system=public_key(keys["system"]),
-        controllers=(public_key(keys["controller"]),),
-        operators=(
-            _person(public_key(keys["operator"]), streams.operator_permissions),
-            _person(public_key(keys["subscriber"]), streams.subscriber_permissions),
-        ),
-        agents={
-            main: tuple(
-                streams.User(public_key(keys[name]), streams.agent_permissions(ClusterId(main, name)))
-                for name in CLUSTERS
-            )
-        },
-    )
-    transport = streams.Transport("tls.crt", "tls.key", "ca.crt", "js")
-    whole = streams.server_configuration(users, transport, listen="127.0.0.1:0")
-    lines = [line for line in whole.splitlines() if not line.startswith("listen:")]
-    return "\n".join([*lines, *extra])
-
-
-def _person(nkey: str, permissions: Callable[[str], streams.Permissions]) -> streams.User:
-    return streams.User(nkey, permissions(nkey))
+async def admitted(folder: Path, cluster: str, key: SigningKey | None = None) -> Credential:
+    """What a cluster that has joined connects with."""
+    key = key or SigningKey.generate()
+    issued = int(CLOCK.now().timestamp())
+    member = Member(realm=subjects.MAIN, name=cluster, nkey=public_key(key), uid=cluster, issued=issued)
+    record: FleetRecord = read_record(folder).with_member(member, CLOCK.now())
+    write_record(folder, record)
+    return Credential(await agent_token(record, member, FolderKeys(folder)), seed_of(key))

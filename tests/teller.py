@@ -18,10 +18,12 @@ from fleetbus.schemas.artifacts import Artifact, artifact, pack
 from fleetbus.schemas.capabilities.bundles import BundleEntry, BundlesSection
 from fleetbus.schemas.desired import Command, CommandList, DesiredSet, Head, Retired, SectionRef
 from fleetbus.schemas.events import EMITTED_HEADER, cloud_event, emitted_header, emitted_in
-from fleetbus.schemas.signing import public_key, seed_of, signer, unverified, verify
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import signer, unverified, verify
 from fleetbus.schemas.states import State
 from fleetbus.schemas.streams import ASPECTS, EVENTS, STATE
 from fleetbus.schemas.subjects import ClusterId
+from tests.tokens import user_credential
 
 
 @dataclass(slots=True)
@@ -40,7 +42,7 @@ class Teller:
         """What this cluster's agent is joined with."""
         given: dict[str, Any] = {
             "identity": self.identity,
-            "seed": seed_of(self.agent_key),
+            "credential": user_credential(self.agent_key, self.identity.cluster.name),
             "bus_servers": ("tls://127.0.0.1:1",),
             "bus_ca": "",
             "controller_keys": frozenset({public_key(self.key)}),

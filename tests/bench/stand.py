@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetbus.cli import view
 from fleetbus.client import Fleet
-from fleetbus.controller.settings import load_settings, read_secret
+from fleetbus.controller.settings import load_settings, read_credential
 from fleetbus.local.fleet import LocalFleet
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import SystemClock
@@ -165,7 +165,7 @@ def _controllers(fleet: LocalFleet) -> BusSettings:
     settings = load_settings(fleet.folder / "controller.json")
     return BusSettings(
         servers=settings.bus_servers,
-        nkey_seed=read_secret(settings.bus_seed_file),
+        credential=read_credential(settings.bus_credential_file),
         inbox_prefix=subjects.CONTROLLER_INBOX,
         name="bench",
         ca_file=str(settings.bus_ca_file) if settings.bus_ca_file else "",

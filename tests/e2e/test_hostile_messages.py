@@ -9,6 +9,7 @@ import pytest
 
 from fleetbus.local.demo.repository import Repository
 from fleetbus.schemas import subjects
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.subjects import MAIN, ClusterId
 from tests.bus_server import FleetServer
 from tests.e2e.operator_story import Operator, bundle, config_map, namespace, source
@@ -23,9 +24,8 @@ async def stolen(operator: Operator) -> AsyncIterator[RawPublisher]:
     """A connection with the credential of one agent, which writes what no client library would."""
     admin = operator.fleet.clusters[CLUSTER.name].admin
     secret = await admin.get("/api/v1/namespaces/fleetbus-system/secrets/fleetbus-agent")
-    seed = base64.b64decode(secret["data"]["seed"]).decode().strip()
-    authority = (operator.fleet.folder / "ca.crt").read_text()
-    server = FleetServer(operator.fleet.nats, authority, {"agent": seed}, {})
+    token, seed = (base64.b64decode(secret["data"][key]).decode().strip() for key in ("jwt", "seed"))
+    server = FleetServer(operator.fleet.nats, operator.fleet.folder, {"agent": Credential(token, seed)}, {})
     async with raw_publisher(server, "agent") as publisher:
         yield publisher
 

@@ -87,7 +87,7 @@ async def _speak(tool: Tool) -> None:
         with_env + "bao kv put secret/shared/x value=1 && bao token lookup -format=json"
     )
     assert code == 0, out
-    code, out = await tool.shell(with_env + 'test -r "$NATS_NKEY" -a -r "$NATS_CA" && echo "$NATS_URL"')
+    code, out = await tool.shell(with_env + 'test -r "$NATS_CREDS" -a -r "$NATS_CA" && echo "$NATS_URL"')
     assert code == 0, out
     code, out = await tool.shell("fleetbus local status")
     assert code == 0, out

@@ -12,7 +12,7 @@ from fleetbus.schemas import api
 from fleetbus.schemas.audit import Edit
 from fleetbus.schemas.capabilities.bundles import Exclusion
 from fleetbus.schemas.capabilities.commands import CommandRow
-from fleetbus.schemas.signing import public_key
+from fleetbus.schemas.nkeys import public_key
 from tests.unit.cli.fleet_of_three import (
     AUDIT_KEY,
     Answers,

@@ -36,7 +36,8 @@ from fleetbus.schemas.desired import Command, CommandList, DesiredSet, Head, Ret
 from fleetbus.schemas.documents import Status, Stored, Tombstone
 from fleetbus.schemas.events import Happened, Outbox, cloud_event
 from fleetbus.schemas.models import Received
-from fleetbus.schemas.signing import public_key, signer, verify
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import signer, verify
 from fleetbus.schemas.states import CommandResult, Facts, Heartbeat, Results, Session, State
 from fleetbus.schemas.subjects import ClusterId
 

@@ -22,7 +22,8 @@ from fleetbus.schemas.audit import (
     step,
 )
 from fleetbus.schemas.canonical import canonical, parse_json
-from fleetbus.schemas.signing import public_key, signer
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import signer
 
 KEY, OTHER = SigningKey(bytes(32)), SigningKey(bytes(range(32)))
 AT = datetime(2026, 11, 24, tzinfo=UTC)

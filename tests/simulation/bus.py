@@ -20,6 +20,7 @@ from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, NotPermitt
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES, STREAMS, Permissions
 from tests.simulation.bus_readers import LiveReader, StreamReader
 from tests.simulation.bus_streams import SimulatedStream, owner
+from tests.tokens import user_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class SimulatedBus:
         self.as_of: datetime | None = None
         self._server = server
         self._permissions = permissions
-        self._identity = {"acc": account, "user": user, "name": name}
+        self._identity = {"acc": account, "user": user, "jwt": user_token(user, name), "name": name}
         self._followers: list[StreamReader] = []
         self._inboxes: dict[str, asyncio.Future[Message]] = {}
         self._online = True

@@ -23,7 +23,8 @@ from fleetbus.controller.ports import Ports
 from fleetbus.controller.settings import Settings
 from fleetbus.schemas import subjects
 from fleetbus.schemas.desired import Command, CommandList
-from fleetbus.schemas.signing import key_of_seed, public_key, seed_of, unverified
+from fleetbus.schemas.nkeys import key_of_seed, public_key
+from fleetbus.schemas.signing import unverified
 from fleetbus.schemas.streams import DESIRED, agent_permissions, operator_permissions
 from fleetbus.schemas.subjects import ClusterId
 from tests.simulation.bus import BusFaults
@@ -41,6 +42,7 @@ from tests.simulation.mortal import (
 )
 from tests.simulation.processes import Process, Slot, track_tasks
 from tests.simulation.vault import SimulatedVaultServer
+from tests.tokens import user_credential
 
 FLEET = "simulated"
 CLUSTERS = ("c-eu", "c-us", "c-lab")
@@ -184,7 +186,7 @@ class SimulatedFleet:
         settings = Settings(
             fleet=FLEET,
             bus_servers=("tls://bus.example",),
-            bus_seed_file=nowhere,
+            bus_credential_file=nowhere,
             signing_seed_file=nowhere,
             operators={self._operator: "ana"},
             work_dir=nowhere,
@@ -228,7 +230,7 @@ class SimulatedFleet:
         identity = Identity(FLEET, ClusterId("main", name), home.object["metadata"]["uid"])
         settings = AgentSettings(
             identity=identity,
-            seed=seed_of(SigningKey(self.chance.randbytes(32))),
+            credential=user_credential(SigningKey(self.chance.randbytes(32)), name),
             bus_servers=("tls://bus.example",),
             bus_ca="",
             controller_keys=frozenset({public_key(self._key)}),
@@ -262,7 +264,7 @@ class SimulatedFleet:
 
 
 def public_key_of(settings: AgentSettings) -> str:
-    return public_key(key_of_seed(settings.seed))
+    return public_key(key_of_seed(settings.credential.seed))
 
 
 def _ports_of(process: Process | None) -> list[object]:

@@ -24,6 +24,8 @@ class Buses:
     agent: Bus
     operator: Bus
     agent_key: str
+    operators_account: str
+    """As the server calls it to whom is asked."""
 
 
 async def soon(awaitable: Awaitable[T], timeout_s: float = 10.0) -> T:

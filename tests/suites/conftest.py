@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from fleetbus.cli.ceremony.record import read_record
 from fleetbus.local.processes import Processes
 from fleetbus.schemas import streams
 from tests.bus_server import FleetServer, empty_streams, fleet_server
@@ -43,6 +44,7 @@ async def buses(bus_fleet: FleetServer | None) -> AsyncIterator[Buses]:
             server.bus("c1", streams.agent_permissions(C1), account="AGENTS", user="UAGENT"),
             server.bus("operator", streams.operator_permissions(OPERATOR_KEY), account="OPERATORS"),
             "UAGENT",
+            "OPERATORS",
         )
         return
     async with AsyncExitStack() as stack:
@@ -50,4 +52,10 @@ async def buses(bus_fleet: FleetServer | None) -> AsyncIterator[Buses]:
             await stack.enter_async_context(bus_fleet.bus(who)) for who in ("controller", "c1", "operator")
         ]
         await empty_streams(controller)
-        yield Buses(controller, agent, operator, bus_fleet.public_key("c1"))
+        yield Buses(
+            controller,
+            agent,
+            operator,
+            bus_fleet.public_key("c1"),
+            read_record(bus_fleet.folder).accounts["OPERATORS"],
+        )

@@ -12,6 +12,7 @@ from fleetbus.runtime.ports import Bus, Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPermitted
 from fleetbus.schemas.errors import SequenceConflict as Conflict
+from fleetbus.schemas.nats_jwt import read
 from tests.suites.bus_pairs import C1, C2, CLOCK, Buses, next_of, soon
 from tests.waiting import wait_until
 
@@ -143,10 +144,10 @@ async def _answers(bus: Bus) -> bool:
     return True
 
 
-async def test_a_request_is_answered_by_the_endpoint_and_names_who_asked(service: Bus) -> None:
+async def test_a_request_is_answered_by_the_endpoint_and_names_who_asked(service: Bus, buses: Buses) -> None:
     endpoint, data, information = orjson.loads((await service.request(subjects.api("get"), b"hello")).data)
     assert (endpoint, data) == ("get", "hello")
-    assert orjson.loads(information)["acc"] == "OPERATORS"
+    assert orjson.loads(information)["acc"] == buses.operators_account
 
 
 async def test_a_failed_answer_says_why_and_the_service_goes_on(service: Bus) -> None:
@@ -255,4 +256,4 @@ async def test_the_server_says_which_credential_a_heartbeat_came_with(buses: Bus
         forged = {"Nats-Request-Info": '{"user":"another"}'}
         await buses.agent.publish(subjects.heartbeat(C1), b"", headers=forged)
         said = (await next_of(heartbeats)).headers["Nats-Request-Info"]
-    assert orjson.loads(said)["user"] == buses.agent_key
+    assert read(orjson.loads(said)["jwt"]).subject == buses.agent_key

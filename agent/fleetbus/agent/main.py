@@ -36,7 +36,8 @@ from fleetbus.runtime.ports import Bus, Kube, Vault
 from fleetbus.runtime.vault import VaultAccess, VaultClient
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import FleetbusError
-from fleetbus.schemas.signing import key_of_seed, signer
+from fleetbus.schemas.nkeys import key_of_seed
+from fleetbus.schemas.signing import signer
 from fleetbus.schemas.states import Session
 
 log = structlog.get_logger("agent")
@@ -120,7 +121,7 @@ def _reporter(
 ) -> Reporter:
     transitions = {SESSION: no_transitions, FACTS: no_transitions}
     by_aspect = {aspect: one.transitions for one in catalogue for aspect in one.aspects}
-    sign = signer(key_of_seed(settings.seed))
+    sign = signer(key_of_seed(settings.credential.seed))
     return Reporter(settings.identity, bus, keep, clock, sign, {**transitions, **by_aspect}, lease.confirm)
 
 
@@ -139,7 +140,7 @@ def _bus_settings(settings: AgentSettings) -> BusSettings:
     cluster = settings.identity.cluster
     return BusSettings(
         servers=settings.bus_servers,
-        nkey_seed=settings.seed,
+        credential=settings.credential,
         inbox_prefix=subjects.inbox(cluster.realm, cluster.name),
         name=f"agent {cluster}",
         ca_pem=settings.bus_ca,

@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 from fleetbus.agent.ports import Identity
 from fleetbus.runtime.ports import Kube, Resource
 from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import FleetbusError, NotFound, SettingsInvalid
-from fleetbus.schemas.signing import key_of_seed, verify_key
+from fleetbus.schemas.nats_jwt import read
+from fleetbus.schemas.nkeys import verify_key
 from fleetbus.schemas.subjects import ClusterId, cluster_name
 
 NAMESPACE = AGENT_NAMESPACE
@@ -46,7 +48,7 @@ class AgentSettings:
     """Whose agent this is, where the bus is, whose signatures count. `epoch`: heads of an older one are refused."""
 
     identity: Identity
-    seed: str = field(repr=False)
+    credential: Credential
     bus_servers: tuple[str, ...]
     bus_ca: str = field(repr=False)
     controller_keys: frozenset[str]
@@ -75,13 +77,23 @@ def parse_settings(data: Mapping[str, Any]) -> AgentSettings:
     cluster = ClusterId(_checked(text, "realm", _cluster_name), _checked(text, "cluster", _cluster_name))
     return AgentSettings(
         identity=Identity(_checked(text, "fleet", _cluster_name), cluster, _checked(text, "uid", _uid)),
-        seed=_checked(text, "seed", _seed),
+        credential=_credential(text),
         bus_servers=_checked(text, "bus-servers", _servers),
         bus_ca=_checked(text, "bus-ca", _pem),
         controller_keys=_checked(text, "controller-keys", _keys),
         epoch=_checked({"epoch": "0", **text}, "epoch", _epoch),
         vault=_vault(text),
     )
+
+
+def _credential(text: Mapping[str, str]) -> Credential:
+    token = _checked(text, "jwt", _token)
+    return _checked(text, "seed", lambda seed: Credential(token, seed))
+
+
+def _token(text: str) -> str:
+    read(text)
+    return text
 
 
 def _vault(text: Mapping[str, str]) -> VaultSettings | None:
@@ -122,11 +134,6 @@ def _cluster_name(text: str) -> str:
 def _uid(text: str) -> str:
     if not _UID.fullmatch(text):
         raise ValueError("not a UID")
-    return text
-
-
-def _seed(text: str) -> str:
-    key_of_seed(text)
     return text
 
 

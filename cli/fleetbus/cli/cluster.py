@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleetbus.cli import exit_codes, view
+from fleetbus.cli.ceremony.admit import JoinRequest
 from fleetbus.cli.ceremony.agent_pod import deployment
-from fleetbus.cli.ceremony.join import Joined, JoinRequest, Reload, Say, join
+from fleetbus.cli.ceremony.issue import Say
+from fleetbus.cli.ceremony.join import Joined, join
 from fleetbus.cli.ceremony.leave import leave_bus, leave_vault
 from fleetbus.cli.ceremony.manifests import PROFILES, agent_manifests
+from fleetbus.cli.ceremony.online import push_accounts
 from fleetbus.cli.ceremony.record import read_record
-from fleetbus.cli.ceremony.servers import default_reload, kube_client, reload_by, vault_admin
+from fleetbus.cli.ceremony.servers import kube_client, signing_keys, vault_admin
 from fleetbus.cli.confirm import confirm
 from fleetbus.cli.durations import Duration
 from fleetbus.cli.invocation import Invocation, pass_invocation
@@ -74,9 +78,6 @@ def command() -> None:
     "--image", default="", help="Image that runs `fleetbus-agent`; without it no Deployment is made."
 )
 @click.option("--manifests", type=click.Path(path_type=Path), help="File or folder instead of those shipped.")
-@click.option(
-    "--reload", "how", default="", metavar="PID-FILE|COMMAND", help="How the running bus learns of the user."
-)
 @click.option("--vault-token-file", type=_FILE, help="Vault's owner's token; or set VAULT_TOKEN.")
 @click.option(
     "--print", "printing", is_flag=True, help="Print the objects for kubectl; the cluster is only read."
@@ -111,11 +112,8 @@ def join_command(invocation: Invocation, /, name: str, **options: Any) -> int:
     # What is printed is for another program, so everything else goes to standard error.
     quiet = chosen.printing or chosen.document_only
     say = output.say if quiet else output.line
-    reload = reload_by(chosen.how, chosen.folder) if chosen.how else default_reload(chosen.folder)
     read_record(chosen.folder)
-    joined = invocation.run_async(_join(name, chosen, reload, say, stored_uid(invocation, name)))
-    if reload is None:
-        say(f"The bus was not told: reload it with {chosen.folder}/nats/server.conf.")
+    joined = invocation.run_async(_join(name, chosen, say, stored_uid(invocation, name)))
     if chosen.printing:
         _print_objects(output, joined)
     if chosen.document_only:
@@ -139,7 +137,6 @@ class Chosen:
     profile: str
     image: str
     manifests: Path | None
-    how: str
     vault_token_file: Path | None
     printing: bool
     document_only: bool
@@ -161,7 +158,7 @@ def stored_uid(invocation: Invocation, name: str) -> str:
         return ""
 
 
-async def _join(name: str, chosen: Chosen, reload: Reload | None, say: Say, stored: str) -> Joined:
+async def _join(name: str, chosen: Chosen, say: Say, stored: str) -> Joined:
     request = JoinRequest(
         name,
         chosen.realm,
@@ -176,8 +173,11 @@ async def _join(name: str, chosen: Chosen, reload: Reload | None, say: Say, stor
         objects.append(deployment(chosen.image))
     async with AsyncExitStack() as stack:
         kube = await stack.enter_async_context(kube_client(chosen.kubeconfig, chosen.kube_context))
-        place = read_record(chosen.folder).vault
-        vault = None
+        record = read_record(chosen.folder)
+        place, vault = record.vault, None
+        keys = await stack.enter_async_context(
+            signing_keys(chosen.folder, record.fleet, record.signing, place, chosen.vault_token_file)
+        )
         if place is not None:
             ca_file = chosen.folder / "vault-ca.crt" if place.ca else None
             vault = await stack.enter_async_context(vault_admin(place, chosen.vault_token_file, ca_file))
@@ -186,8 +186,10 @@ async def _join(name: str, chosen: Chosen, reload: Reload | None, say: Say, stor
             chosen.folder,
             kube,
             objects,
+            keys,
+            SystemClock().now(),
             vault=vault,
-            reload=reload,
+            push=partial(push_accounts, chosen.folder, clock=SystemClock()),
             write_objects=not chosen.printing,
             say=say,
         )
@@ -236,9 +238,6 @@ async def _given(fleet: Fleet, document: dict[str, Any]) -> ApplyResult:
     help="Also take its user from the bus and its mount from Vault; or set FLEETBUS_FLEET_DIR.",
 )
 @click.option("--realm", default=MAIN, show_default=True)
-@click.option(
-    "--reload", "how", default="", metavar="PID-FILE|COMMAND", help="How the running bus learns of it."
-)
 @click.option("--vault-token-file", type=_FILE, help="Vault's owner's token; or set VAULT_TOKEN.")
 @click.option("--reason", default="", help="Kept in the audit record.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -248,7 +247,6 @@ def remove_command(
     name: str,
     folder: Path | None,
     realm: str,
-    how: str,
     vault_token_file: Path | None,
     reason: str,
     yes: bool,
@@ -270,16 +268,16 @@ def remove_command(
             "Its user on the bus and its mount in Vault are still there: give --fleet-dir to remove them."
         )
         return exit_codes.DONE
-    reload = reload_by(how, folder) if how else default_reload(folder)
-    invocation.run_async(_leave(cluster, folder, reload, vault_token_file, output))
+    invocation.run_async(_leave(cluster, folder, vault_token_file, output))
     return exit_codes.DONE
 
 
-async def _leave(
-    cluster: ClusterId, folder: Path, reload: Reload | None, token_file: Path | None, output: Output
-) -> None:
-    await leave_bus(cluster, folder, reload, output.line)
-    place = read_record(folder).vault
+async def _leave(cluster: ClusterId, folder: Path, token_file: Path | None, output: Output) -> None:
+    record, clock = read_record(folder), SystemClock()
+    place = record.vault
+    async with signing_keys(folder, record.fleet, record.signing, place, token_file) as keys:
+        push = partial(push_accounts, folder, clock=clock)
+        await leave_bus(cluster, folder, keys, clock.now(), push, output.line)
     if place is not None:
         ca_file = folder / "vault-ca.crt" if place.ca else None
         async with vault_admin(place, token_file, ca_file) as vault:

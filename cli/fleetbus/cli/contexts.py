@@ -29,13 +29,13 @@ def save(
     servers: Sequence[str],
     *,
     user: str,
-    seed_file: Path,
+    creds_file: Path,
     ca_file: Path,
     fleet: str,
     signing_keys: Sequence[str],
 ) -> bool:
     """Write a context and make it the current one; False when it was there like this."""
-    context = Context(name, tuple(servers), seed_file, user, ca_file, fleet, tuple(signing_keys))
+    context = Context(name, tuple(servers), creds_file, user, ca_file, fleet, tuple(signing_keys))
     if context in load_contexts().contexts:
         return False
     save_context(context)

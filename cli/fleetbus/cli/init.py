@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from fleetbus.cli import exit_codes
 from fleetbus.cli.ceremony.files import read_text
-from fleetbus.cli.ceremony.folder import authority_file, server_file
-from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_streams, make_vault, person_seed_file
-from fleetbus.cli.ceremony.record import FILE, FleetRecord, VaultPlace, read_record
-from fleetbus.cli.ceremony.servers import vault_admin
+from fleetbus.cli.ceremony.folder import authority_file, server_folder
+from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
+from fleetbus.cli.ceremony.keys import person_file
+from fleetbus.cli.ceremony.online import make_streams, push_accounts
+from fleetbus.cli.ceremony.record import FILE, FleetRecord, Node, Signing, VaultPlace, read_record
+from fleetbus.cli.ceremony.servers import signing_keys, vault_admin
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
@@ -27,14 +30,32 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--host", "hosts", multiple=True, help="Name or address by which the bus is reached; the first is told."
 )
+@click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="NAME=HOST[:PORT]",
+    help="Three or five times: a bus of several servers. They meet at PORT + 2000.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the bus; 4222 for a new fleet.")
 @click.option("--operator", "operators", multiple=True, help="Added; `admin` for a new fleet.")
 @click.option("--subscriber", "subscribers", multiple=True, help="Added; `events` for a new fleet.")
 @click.option("--vault-address", default="", help="https:// address of Vault, to write its part as well.")
 @click.option("--vault-token-file", type=_FILE, help="Its owner's token; or set VAULT_TOKEN.")
 @click.option("--vault-ca", type=_FILE, help="PEM file of the authority of Vault's certificate.")
-@click.option("--online", is_flag=True, help="The second half: the bus runs, make its streams.")
-@click.option("--replicas", type=click.IntRange(1, 5), default=1, show_default=True, help="Of each stream.")
+@click.option(
+    "--root-key",
+    type=_FILE,
+    help="Where the root's seed is, instead of in the folder. Only this command needs it, and rarely.",
+)
+@click.option(
+    "--signing",
+    type=click.Choice(["files", "vault-transit"]),
+    help="Where the keys live that sign tokens; `files` for a new fleet.",
+)
+@click.option(
+    "--online", is_flag=True, help="The second half: the bus runs, give it its accounts, make its streams."
+)
 @click.option("--no-context", is_flag=True, help="Do not write the first operator's context.")
 @pass_invocation
 def command(
@@ -42,14 +63,16 @@ def command(
     folder: Path,
     name: str,
     hosts: tuple[str, ...],
+    nodes: tuple[str, ...],
     port: int | None,
     operators: tuple[str, ...],
     subscribers: tuple[str, ...],
     vault_address: str,
     vault_token_file: Path | None,
     vault_ca: Path | None,
+    root_key: Path | None,
+    signing: Signing | None,
     online: bool,
-    replicas: int,
     no_context: bool,
 ) -> int:
     """
@@ -57,31 +80,79 @@ def command(
     fleetbus init --out fleet --name prod --host bus.example.com
     nats-server -c fleet/nats/server.conf
     fleetbus init --out fleet --online
+    fleetbus init --out fleet --name prod --node a=a.example.com --node b=b.example.com --node c=c.example.com
 
-    Run again it changes what is said and nothing else. The folder holds every key of the fleet: whoever has it
-    owns the fleet.
+    Run again it changes what is said and nothing else. The folder holds every key of the fleet, but for the root's
+    with --root-key and those that sign tokens with --signing vault-transit: whoever has it owns the fleet.
     """
     output = invocation.output
     if online:
         record = read_record(folder)
-        invocation.run_async(make_streams(folder, record, SystemClock(), replicas=replicas))
-        output.line(f"fleet/{record.fleet} streams ", Cell("ready", "good"))
+        invocation.run_async(_online(folder, record))
+        output.line(f"fleet/{record.fleet} accounts and streams ", Cell("ready", "good"))
         return exit_codes.DONE
     there = (folder / FILE).is_file()
-    if not there and not (name and hosts):
-        raise click.UsageError("Say --name and --host.")
-    named = name or read_record(folder).fleet
-    plan = FleetPlan(named, hosts, port or 0, operators=operators, subscribers=subscribers)
-    record = make_fleet(folder, plan, SystemClock().now(), output.line)
+    if not there and not (name and (hosts or nodes)):
+        raise click.UsageError("Say --name, and --host or --node.")
+    known = read_record(folder) if there else None
+    plan = FleetPlan(
+        name or (known.fleet if known else ""),
+        hosts,
+        port or 0,
+        operators=operators,
+        subscribers=subscribers,
+        nodes=tuple(parse_node(one, port or 4222) for one in nodes),
+        signing=signing,
+    )
+    given = None
     if vault_address:
         ca = read_text(vault_ca) if vault_ca else ""
-        place = VaultPlace(address=vault_address.rstrip("/"), ca=ca)
-        invocation.run_async(_vault(place, vault_token_file, vault_ca, folder, output))
+        given = VaultPlace(address=vault_address.rstrip("/"), ca=ca)
+    where = Where(given or (known.vault if known else None), vault_token_file, folder)
+    record = invocation.run_async(_make(plan, known, where, root_key, output))
+    if given is not None:
+        invocation.run_async(_vault(given, vault_token_file, vault_ca, folder, output))
     if not no_context:
         _save_context(folder, record, operators, output)
     output.line(f"fleet/{record.fleet} ", Cell("ready", "good"), f" in {folder}")
-    _next(output, folder)
+    _next(output, folder, record)
     return exit_codes.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where Vault is, if it is used, the file of its owner's token, and the fleet's folder."""
+
+    vault: VaultPlace | None
+    token_file: Path | None
+    folder: Path
+
+
+async def _make(
+    plan: FleetPlan, known: FleetRecord | None, where: Where, root_key: Path | None, output: Output
+) -> FleetRecord:
+    signing = known.signing if known else plan.signing or "files"
+    opened = signing_keys(where.folder, plan.fleet, signing, where.vault, where.token_file)
+    async with opened as keys:
+        now = SystemClock().now()
+        return await make_fleet(where.folder, plan, keys, now, output.line, root_key=root_key)
+
+
+async def _online(folder: Path, record: FleetRecord) -> None:
+    clock = SystemClock()
+    await push_accounts(folder, tuple(record.accounts), clock)
+    await make_streams(folder, clock)
+
+
+def parse_node(given: str, default_port: int) -> Node:
+    """`NAME=HOST[:PORT]`, an address of IPv6 in brackets. Raises UsageError."""
+    name, equals, place = given.partition("=")
+    host, colon, port = place.rpartition(":")
+    if not colon or "]" in port:
+        host, port = place, str(default_port)
+    if not equals or not name or not host or not port.isdigit() or not 0 < int(port) < 63536:
+        raise click.UsageError(f"--node `{given}`: write NAME=HOST or NAME=HOST:PORT.")
+    return Node(name=name, host=host.strip("[]"), port=int(port))
 
 
 async def _vault(
@@ -105,7 +176,7 @@ def _save_context(folder: Path, record: FleetRecord, asked: tuple[str, ...], out
         record.fleet,
         record.bus_servers,
         user=operator,
-        seed_file=person_seed_file(folder, record, operator),
+        creds_file=person_file(folder, record, operator),
         ca_file=authority_file(folder).absolute(),
         fleet=record.fleet,
         signing_keys=record.signing_keys,
@@ -114,10 +185,14 @@ def _save_context(folder: Path, record: FleetRecord, asked: tuple[str, ...], out
         output.line(f"context {record.fleet} written")
 
 
-def _next(output: Output, folder: Path) -> None:
+def _next(output: Output, folder: Path, record: FleetRecord) -> None:
     output.note("")
+    if record.nodes:
+        output.note(
+            f"Next: copy each of {folder}/nats/* to its machine and, in it: nats-server -c server.conf"
+        )
     for line in (
-        f"nats-server -c {server_file(folder)}",
+        *([] if record.nodes else [f"nats-server -c {server_folder(folder) / 'server.conf'}"]),
         f"fleetbus init --out {folder} --online",
         f"fleetbus-controller --config {folder / 'controller.json'}",
         f"fleetbus cluster join NAME --kube-context CONTEXT --fleet-dir {folder}",

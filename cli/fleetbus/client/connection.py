@@ -15,7 +15,6 @@ from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, NotPermitted, SettingsInvalid
-from fleetbus.schemas.signing import key_of_seed, public_key
 
 CONNECT_TIMEOUT_S = 6.0
 
@@ -50,11 +49,11 @@ class _Heard:
 async def connected_bus(context: Context, clock: Clock) -> AsyncIterator[NatsBus]:
     """A connected bus. Raises SettingsInvalid, NotPermitted, BusUnavailable."""
     heard = _Heard()
-    seed = await asyncio.to_thread(context.seed)
+    credential = await asyncio.to_thread(context.credential)
     settings = BusSettings(
         servers=context.servers,
-        nkey_seed=seed,
-        inbox_prefix=subjects.personal_inbox(public_key(key_of_seed(seed))),
+        credential=credential,
+        inbox_prefix=subjects.personal_inbox(credential.nkey),
         name=f"fleetbus client {context.user}",
         ca_file=str(context.ca_file) if context.ca_file else "",
     )

@@ -1,10 +1,11 @@
-"""Contexts: which fleet, where its bus is, and with which key one speaks to it. Kept in one YAML file.
+"""Contexts: which fleet, where its bus is, and with which credential one speaks to it. Kept in one YAML file.
 
     current-context: local
     contexts:
-      local: {servers: ["tls://127.0.0.1:4222"], ca: ca.crt, seed: admin.seed, user: admin, fleet: local}
+      local: {servers: ["tls://127.0.0.1:4222"], ca: ca.crt, creds: admin.creds, user: admin, fleet: local}
 
-Paths that are not absolute start at the file's folder. The seed stands in a file of its own, mode 0600.
+Paths that are not absolute start at the file's folder. The credential, a token and a seed, stands in a file of
+its own, mode 0600, which the `nats` command reads as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleetbus.schemas.credentials import Credential, parse_credential
 from fleetbus.schemas.errors import NotFound, SettingsInvalid
 
 CONFIG_VARIABLE = "FLEETBUS_CONFIG"
@@ -32,22 +34,28 @@ class Context:
 
     name: str
     servers: tuple[str, ...]
-    seed_file: Path
+    creds_file: Path
     user: str
     ca_file: Path | None = None
     fleet: str = ""
     signing_keys: tuple[str, ...] = ()
     """Public keys with which the fleet's controller signs, as they were known when the context was written."""
 
-    def seed(self) -> str:
-        """The nkey seed. Raises SettingsInvalid when it cannot be read or others may read it."""
-        where = str(self.seed_file)
+    def credential(self) -> Credential:
+        """Raises SettingsInvalid when it cannot be read, or others may read it."""
+        where = str(self.creds_file)
         try:
-            if stat.S_IMODE(self.seed_file.stat().st_mode) & 0o077:
-                raise SettingsInvalid("others may read this seed", where=where, remedy=f"chmod 600 {where}")
-            return self.seed_file.read_text().strip()
+            if stat.S_IMODE(self.creds_file.stat().st_mode) & 0o077:
+                raise SettingsInvalid(
+                    "others may read this credential", where=where, remedy=f"chmod 600 {where}"
+                )
+            text = self.creds_file.read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsInvalid("the seed cannot be read", where=where) from error
+            raise SettingsInvalid("the credential cannot be read", where=where) from error
+        try:
+            return parse_credential(text)
+        except SettingsInvalid as error:
+            raise SettingsInvalid(error.message, where=where) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,7 @@ def save_context(context: Context, *, file: Path | None = None, current: bool = 
     config = _read(path)
     entry: dict[str, Any] = {
         "servers": list(context.servers),
-        "seed": str(context.seed_file),
+        "creds": str(context.creds_file),
         "user": context.user,
     }
     entry |= {"ca": str(context.ca_file)} if context.ca_file else {}
@@ -131,7 +139,7 @@ def use_context(name: str, *, file: Path | None = None) -> None:
 
 
 def remove_context(name: str, *, file: Path | None = None) -> None:
-    """Take a context out of the file; nothing when it is not there. Seed and authority stay."""
+    """Take a context out of the file; nothing when it is not there. Credential and authority stay."""
     path = file or config_file()
     config = _read(path)
     contexts = dict(_mapping(config.get("contexts"), "contexts", path))
@@ -186,7 +194,7 @@ def _context(name: str, value: Any, path: Path) -> Context:
     return Context(
         name,
         tuple(servers),
-        _place(path, text("seed")),
+        _place(path, text("creds")),
         text("user"),
         _place(path, authority) if authority else None,
         text("fleet", needed=False),

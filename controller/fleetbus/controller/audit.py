@@ -31,7 +31,8 @@ from fleetbus.schemas.audit import (
 from fleetbus.schemas.canonical import digest
 from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.errors import FleetbusError, SequenceConflict
-from fleetbus.schemas.signing import public_key, signer, verify
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import signer, verify
 from fleetbus.schemas.streams import AUDIT, DOCUMENTS
 
 MOST_OBJECT = 320

@@ -21,7 +21,14 @@ from fleetbus.controller.holder import is_gone, this_holder
 from fleetbus.controller.leader import Leader, Term
 from fleetbus.controller.ports import Capability, Ports
 from fleetbus.controller.programs import without_network_possible
-from fleetbus.controller.settings import Operators, Settings, load_settings, read_key, read_secret
+from fleetbus.controller.settings import (
+    Operators,
+    Settings,
+    load_settings,
+    read_credential,
+    read_key,
+    read_secret,
+)
 from fleetbus.controller.term_work import Door, Fleet, work
 from fleetbus.controller.vault_groups import VaultGroups
 from fleetbus.controller.vault_token import kept_alive
@@ -33,7 +40,6 @@ from fleetbus.runtime.ports import Bus
 from fleetbus.runtime.vault_admin import VaultAdmin
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import FleetbusError
-from fleetbus.schemas.signing import seed_of
 
 _log = structlog.get_logger("controller")
 
@@ -153,7 +159,7 @@ def _capabilities(settings: Settings) -> Sequence[Capability]:
 def _bus_settings(settings: Settings) -> BusSettings:
     return BusSettings(
         servers=settings.bus_servers,
-        nkey_seed=seed_of(read_key(settings.bus_seed_file)),
+        credential=read_credential(settings.bus_credential_file),
         inbox_prefix=subjects.CONTROLLER_INBOX,
         name="fleetbus-controller",
         ca_file=str(settings.bus_ca_file) if settings.bus_ca_file else "",

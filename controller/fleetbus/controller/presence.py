@@ -15,6 +15,7 @@ from fleetbus.schemas import conditions, subjects
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.capabilities.clusters import CONNECTED, HEARTBEAT_S, MISSED_HEARTBEATS
 from fleetbus.schemas.errors import MessageMalformed
+from fleetbus.schemas.nats_jwt import read
 from fleetbus.schemas.states import Heartbeat
 
 AWAY_AFTER_S = HEARTBEAT_S * MISSED_HEARTBEATS
@@ -95,14 +96,16 @@ def _server(message: Message) -> str:
 def requester(message: Message) -> str:
     """The public nkey of who sent it, as the server wrote it when the message crossed into this account.
 
-    Empty when it did not cross. Meaningless for stored messages, whose headers anybody could have written.
+    It is the key in the token that the server has verified; `user` beside it is whatever the client said when it
+    connected. Empty when the message did not cross. Meaningless for stored messages, whose headers anybody could
+    have written.
     """
     text = message.headers.get(REQUEST_INFO, "")
     if not text:
         return ""
     try:
         told = parse_json(text.encode())
+        token = told.get("jwt") if isinstance(told, dict) else None
+        return read(token).subject if isinstance(token, str) else "unreadable"
     except MessageMalformed:
         return "unreadable"
-    user = told.get("user") if isinstance(told, dict) else None
-    return user if isinstance(user, str) else "unreadable"

@@ -1,4 +1,4 @@
-"""The controller's settings: one file, JSON or YAML, and the seeds and tokens that it names by path."""
+"""The controller's settings: one file, JSON or YAML, and the credential, keys and tokens that it names by path."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from nacl.signing import SigningKey
 from pydantic import Field, ValidationError
 
 from fleetbus.controller.manifests_yaml import load_documents
+from fleetbus.schemas.credentials import Credential, parse_credential
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.models import Written
-from fleetbus.schemas.signing import key_of_seed
+from fleetbus.schemas.nkeys import key_of_seed
 
 _log = structlog.get_logger("controller")
 
@@ -25,7 +26,7 @@ class Settings(Written):
     epoch: int = Field(default=1, ge=1)
     bus_servers: tuple[str, ...] = Field(min_length=1)
     bus_ca_file: Path | None = None
-    bus_seed_file: Path
+    bus_credential_file: Path
     signing_seed_file: Path
     operators: dict[str, str] = Field(default_factory=dict, description="Public nkey: name.")
     vault_address: str = ""
@@ -77,6 +78,14 @@ def _parsed(content: Mapping[str, Any], path: Path) -> Settings:
 def read_key(path: Path) -> SigningKey:
     """The key of a seed file. Raises SettingsInvalid without quoting anything of it."""
     return key_of_seed(read_secret(path))
+
+
+def read_credential(path: Path) -> Credential:
+    """Raises SettingsInvalid without quoting anything of it."""
+    try:
+        return parse_credential(read_secret(path) + "\n")
+    except SettingsInvalid as error:
+        raise SettingsInvalid(error.message, where=error.where or str(path)) from error
 
 
 def read_secret(path: Path) -> str:

@@ -33,7 +33,8 @@ from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
 from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.errors import Transient
-from fleetbus.schemas.signing import public_key, signer
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import signer
 from fleetbus.schemas.streams import ASPECTS, STATE
 
 SWEEP_EVERY_S = 6 * 3600.0

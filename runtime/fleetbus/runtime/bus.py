@@ -7,7 +7,7 @@ import itertools
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +23,9 @@ from fleetbus.runtime.nats_follow import Follower
 from fleetbus.runtime.nats_link import Link
 from fleetbus.runtime.nats_subscription import LiveSubscription, live_message
 from fleetbus.runtime.ports import CaughtUp, Message, Put, Subscription
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotPermitted, SettingsInvalid
-from fleetbus.schemas.signing import key_of_seed
+from fleetbus.schemas.nkeys import key_of_seed
 
 _CONNECTED_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S = 0.1
@@ -41,7 +42,7 @@ class BusSettings:
     """
 
     servers: tuple[str, ...]
-    nkey_seed: str = field(repr=False)
+    credential: Credential
     inbox_prefix: str
     name: str
     ca_file: str = ""
@@ -85,7 +86,7 @@ class NatsBus:
     async def __aenter__(self) -> Self:
         if not self._settings.servers:
             raise SettingsInvalid("no server of the bus is named")
-        self._key = key_of_seed(self._settings.nkey_seed)
+        self._key = key_of_seed(self._settings.credential.seed)
         self._trust = await asyncio.to_thread(self._settings.trust)
         self._supervisor = asyncio.create_task(self._supervise(), name="bus")
         return self
@@ -252,7 +253,8 @@ class NatsBus:
         """One connection from its first byte to its end; for how long it was in use."""
         connection = Connection(alternatives=len(self._settings.servers) > 1)
         try:
-            await connection.open(server, key=self._key, trust=self._trust, name=self._settings.name)
+            token, name = self._settings.credential.token, self._settings.name
+            await connection.open(server, token=token, key=self._key, trust=self._trust, name=name)
             inbox = f"{self._settings.inbox_prefix}.{self._clock.identifier()}"
             link = Link(connection, inbox, self._note_refused)
             for live in self._live:

@@ -31,7 +31,6 @@ from fleetbus.runtime.nats_wire import (
     subscribe_command,
 )
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed
-from fleetbus.schemas.signing import public_key
 
 Route = Callable[[Delivery], None]
 
@@ -83,13 +82,14 @@ class Connection(Client):
         self._routes: dict[int, Route] = {}
         self._ps = Parser(self)
 
-    async def open(self, server: str, *, key: SigningKey, trust: ssl.SSLContext, name: str) -> None:
-        """Connect and log in. Raises BusUnavailable; then nothing is left open."""
+    async def open(
+        self, server: str, *, token: str, key: SigningKey, trust: ssl.SSLContext, name: str
+    ) -> None:
+        """Connect and log in: `token` says who, `key` proves it. Raises BusUnavailable; then nothing is left open."""
 
         def sign(nonce: str) -> bytes:
             return base64.b64encode(key.sign(nonce.encode()).signature)
 
-        self._public_nkey = public_key(key)
         opened = False
         try:
             async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
@@ -97,6 +97,7 @@ class Connection(Client):
                     [server],
                     name=name,
                     tls=trust,
+                    user_jwt_cb=lambda: bytearray(token.encode()),
                     signature_cb=sign,
                     error_cb=self._noted,
                     allow_reconnect=False,

@@ -1,4 +1,4 @@
-"""The small protocols through which everything above `runtime` sees the world: Bus, Kube, Vault.
+"""The small protocols through which everything above `runtime` sees the world: Bus, Kube, Vault, Signer.
 
 Real: `bus.py`, `kube.py`, `vault.py`. Simulated: `tests/simulation/`. Both pass the suites in `tests/suites/`.
 Every call has a time limit of its own and raises only errors of `fleetbus.schemas.errors`.
@@ -24,6 +24,7 @@ __all__ = [
     "Message",
     "Put",
     "Resource",
+    "Signer",
     "Subscription",
     "Vault",
     "VaultSecret",
@@ -300,3 +301,14 @@ class Vault(Protocol):
     async def version(self, path: str) -> int:
         """The newest version's number without its values (0 when deleted); one light read."""
         ...
+
+
+class Signer(Protocol):
+    """An Ed25519 key that signs, wherever its private half lives."""
+
+    @property
+    def public_key(self) -> str:
+        """Its public nkey."""
+
+    async def sign(self, content: bytes) -> bytes:
+        """The signature, 64 bytes. Raises VaultUnavailable, VaultForbidden where the key lives in Vault."""

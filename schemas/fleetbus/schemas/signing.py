@@ -12,63 +12,16 @@ import binascii
 from collections.abc import Callable, Collection
 
 from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 
-from fleetbus.schemas.errors import MessageMalformed, MessageTooNew, SettingsInvalid, SignatureRefused
+from fleetbus.schemas.errors import MessageMalformed, MessageTooNew, SignatureRefused
+from fleetbus.schemas.nkeys import public_key, verify_key
 
 VERSION = b"fleetbus1"
 _MAX_LINE_BYTES = 2048
-_PREFIX_USER = 20 << 3
-_PREFIX_SEED = 18 << 3
 
 Sign = Callable[[str, bytes], bytes]
 """(subject, canonical bytes) → envelope."""
-
-
-def _crc16(content: bytes) -> int:
-    """CRC-16/XMODEM, as nkeys use it."""
-    return binascii.crc_hqx(content, 0)
-
-
-def _encode(raw: bytes) -> str:
-    full = raw + _crc16(raw).to_bytes(2, "little")
-    return base64.b32encode(full).decode().rstrip("=")
-
-
-def _decode(text: str) -> bytes:
-    try:
-        full = base64.b32decode(text + "=" * (-len(text) % 8))
-    except (binascii.Error, ValueError) as error:
-        raise SettingsInvalid("not an nkey: wrong characters") from error
-    if len(full) < 4 or _crc16(full[:-2]) != int.from_bytes(full[-2:], "little"):
-        raise SettingsInvalid("not an nkey: wrong length or checksum")
-    return full[:-2]
-
-
-def seed_of(signing_key: SigningKey) -> str:
-    """The nkey seed (`SU…`) of a user's key. Secret."""
-    raw = bytes([_PREFIX_SEED | _PREFIX_USER >> 5, (_PREFIX_USER & 31) << 3]) + bytes(signing_key)
-    return _encode(raw)
-
-
-def key_of_seed(seed: str) -> SigningKey:
-    """The key in an nkey seed `SU…`; SettingsInvalid for anything else, never quoting it."""
-    raw = _decode(seed.strip())
-    if len(raw) != 34 or raw[0] & 248 != _PREFIX_SEED:
-        raise SettingsInvalid("not an nkey seed")
-    return SigningKey(raw[2:])
-
-
-def public_key(signing_key: SigningKey) -> str:
-    """The public nkey `U…`: a user on the bus and a key id in an envelope."""
-    return _encode(bytes([_PREFIX_USER]) + bytes(signing_key.verify_key))
-
-
-def verify_key(nkey: str) -> VerifyKey:
-    raw = _decode(nkey)
-    if len(raw) != 33 or raw[0] != _PREFIX_USER:
-        raise SettingsInvalid("not a user's public nkey")
-    return VerifyKey(raw[1:])
 
 
 def _covered(subject: str, content: bytes) -> bytes:

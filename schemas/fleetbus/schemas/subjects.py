@@ -227,6 +227,10 @@ def personal_inbox(nkey: str) -> str:
 
 
 CONTROLLER_INBOX = "_INBOX_controller"
+SYSTEM_INBOX = "_INBOX_system"
+
+CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
+"""An account's new token, for every server (system account only)."""
 
 
 def direct_get(stream: str, subject: str = "") -> str:

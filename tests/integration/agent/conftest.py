@@ -18,7 +18,7 @@ from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
-from fleetbus.schemas.signing import key_of_seed
+from fleetbus.schemas.nkeys import key_of_seed
 from tests.bus_server import FleetServer, fleet_server
 from tests.teller import Teller, identity
 
@@ -51,7 +51,7 @@ async def joined(
             await owner.apply(resource, place, metadata["name"], one, field_manager="test", force=True)
         kube_system = await cluster.admin.get("/api/v1/namespaces/kube-system")
         teller = Teller(bus, clock, identity(kube_system["metadata"]["uid"]))
-        teller.agent_key = key_of_seed(server.seeds["c1"])
+        teller.agent_key = key_of_seed(server.seed("c1"))
         await _join(cluster, server, teller)
         async with AgentFolder(cluster, tmp_path / "agent") as folder:
             yield Joined(cluster, server, teller, owner, folder.dir)
@@ -60,7 +60,8 @@ async def joined(
 async def _join(cluster: ControlPlane, server: FleetServer, teller: Teller) -> None:
     who, settings = teller.identity, teller.settings()
     data = {
-        "seed": settings.seed,
+        "seed": server.seed("c1"),
+        "jwt": server.credentials["c1"].token,
         "fleet": who.fleet,
         "realm": who.cluster.realm,
         "cluster": who.cluster.name,

@@ -110,7 +110,7 @@ async def test_it_registers_applies_and_stops_cleanly(joined: Joined, tmp_path: 
         "/apis/coordination.k8s.io/v1/namespaces/fleetbus-system/leases/fleetbus-agent"
     )
     assert lease["spec"]["holderIdentity"] == ""
-    assert teller.settings().seed not in (tmp_path / "agent.log").read_text()
+    assert teller.settings().credential.seed not in (tmp_path / "agent.log").read_text()
 
 
 async def test_a_signed_halt_keeps_changes_back_and_a_later_head_lifts_it(

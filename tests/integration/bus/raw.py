@@ -6,10 +6,10 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from fleetbus.schemas.signing import key_of_seed
+from fleetbus.schemas.nkeys import key_of_seed
 from tests.bus_server import FleetServer
 
 
@@ -43,20 +43,24 @@ class RawPublisher:
 
 
 @asynccontextmanager
-async def raw_publisher(fleet: FleetServer, who: str) -> AsyncIterator[RawPublisher]:
+async def raw_publisher(
+    fleet: FleetServer, who: str, login_more: Mapping[str, str] | None = None
+) -> AsyncIterator[RawPublisher]:
+    """`login_more`: what a client may claim besides when it connects."""
     reader, writer = await asyncio.open_connection("127.0.0.1", fleet.server.port)
     try:
         information = json.loads((await reader.readline()).removeprefix(b"INFO "))
         trust = ssl.create_default_context(cadata=fleet.ca_pem)
         await writer.start_tls(trust, server_hostname="127.0.0.1")
-        signature = key_of_seed(fleet.seeds[who]).sign(information["nonce"].encode()).signature
+        signature = key_of_seed(fleet.seed(who)).sign(information["nonce"].encode()).signature
         login = {
             "verbose": False,
             "pedantic": False,
             "headers": True,
             "no_responders": True,
-            "nkey": fleet.public_key(who),
+            "jwt": fleet.credentials[who].token,
             "sig": base64.urlsafe_b64encode(signature).decode().rstrip("="),
+            **(login_more or {}),
         }
         publisher = RawPublisher(reader, writer)
         lines = await publisher.write(b"CONNECT " + json.dumps(login).encode() + b"\r\n")

@@ -19,9 +19,9 @@ from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_wire import Delivery
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, SettingsInvalid
-from fleetbus.schemas.signing import seed_of
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import FleetServer
+from tests.tokens import user_credential
 from tests.waiting import wait_until
 
 CLOCK = SystemClock()
@@ -50,7 +50,8 @@ async def test_a_server_of_another_authority_is_not_talked_to(fleet: FleetServer
 
 
 async def test_an_unknown_key_gets_no_connection(fleet: FleetServer) -> None:
-    settings = replace(fleet.settings("controller"), nkey_seed=seed_of(SigningKey.generate()))
+    stranger = user_credential(SigningKey.generate(), "controller")
+    settings = replace(fleet.settings("controller"), credential=stranger)
     async with NatsBus(settings, CLOCK) as bus:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(bus.wait_connected(), 1)
@@ -186,7 +187,7 @@ async def test_a_subject_with_a_line_end_is_refused_and_harms_no_connection(cont
     assert controller.connection == 1
 
 
-@pytest.mark.parametrize("change", [{"servers": ()}, {"nkey_seed": "SUnonsense"}, {"ca_pem": "nonsense"}])
+@pytest.mark.parametrize("change", [{"servers": ()}, {"ca_pem": "nonsense"}])
 async def test_a_setting_that_cannot_work_is_refused_at_once(
     fleet: FleetServer, change: dict[str, str | tuple[str, ...]]
 ) -> None:
@@ -198,7 +199,7 @@ async def test_a_setting_that_cannot_work_is_refused_at_once(
 
 
 def test_the_seed_is_in_no_representation_of_the_settings(fleet: FleetServer) -> None:
-    assert fleet.seeds["controller"] not in repr(fleet.settings("controller"))
+    assert fleet.seed("controller") not in repr(fleet.settings("controller"))
 
 
 async def _true(value: bool) -> bool:

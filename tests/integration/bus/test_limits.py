@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from fleetbus.cli.ceremony.issue import issue
+from fleetbus.cli.ceremony.online import push_accounts
+from fleetbus.cli.ceremony.record import Member, read_record, write_record
 from fleetbus.runtime.ports import Put
-from fleetbus.schemas import streams, subjects
+from fleetbus.schemas import accounts, subjects
 from fleetbus.schemas.subjects import ClusterId
-from tests.bus_server import CLUSTERS, FleetServer
+from tests.bus_server import CLOCK, FleetServer
 from tests.integration.bus.raw import RawPublisher, raw_publisher
 
 C1, C2 = ClusterId("main", "c1"), ClusterId("main", "c2")
-MOST = len(CLUSTERS) * streams.CONNECTIONS_AN_AGENT + streams.SPARE_CONNECTIONS
+MOST = accounts.LEAST_AGENTS * accounts.CONNECTIONS_AN_AGENT + accounts.SPARE_CONNECTIONS
 
 
 @asynccontextmanager
@@ -51,23 +54,26 @@ async def test_a_connection_has_no_more_subscriptions_than_it_needs(own_fleet: F
     own = subjects.inbox("main", "c1").encode()
     async with raw_publisher(own_fleet, "c1") as peer:
         said: list[bytes] = []
-        for number in range(streams.SUBSCRIPTIONS_A_CONNECTION + 1):
+        for number in range(accounts.SUBSCRIPTIONS_A_CONNECTION + 1):
             said += await peer.write(b"SUB %b.a%d %d\r\n" % (own, number, number + 1))
         assert [line for line in said if b"maximum subscriptions" in line], said
     async with own_fleet.bus("c2") as neighbour, neighbour.subscribe(subjects.nudges(C2)):
         pass
 
 
-async def test_a_reload_with_more_clusters_gives_more_room(own_fleet: FleetServer) -> None:
-    before = own_fleet.server.config_file.read_text()
-    config = before[before.index("max_payload") :]
-    assert f"max_connections: {MOST}," in config
-    async with own_fleet.bus("c2"):
-        await own_fleet.server.reload(
-            config.replace(f"max_connections: {MOST},", f"max_connections: {MOST - 3},")
-        )
-        async with _flood(own_fleet, "c1") as flood:
-            assert len(flood) == MOST - 4
-        await own_fleet.server.reload(config)
-        async with _flood(own_fleet, "c1") as flood:
-            assert len(flood) == MOST - 1
+async def test_more_clusters_give_more_room_on_the_running_bus(own_fleet: FleetServer) -> None:
+    folder, before = own_fleet.folder, own_fleet.server.process.pid
+    record = read_record(folder)
+    for number in range(accounts.LEAST_AGENTS):
+        member = Member(realm="main", name=f"more-{number}", nkey=f"U{number}")
+        record = record.with_member(member, CLOCK.now())
+    write_record(folder, record)
+    changed = await issue(folder, own_fleet.keys, CLOCK.now())
+    assert changed == ("AGENTS_main",)
+    async with own_fleet.bus("c2") as neighbour:
+        await push_accounts(folder, changed, CLOCK)
+        async with AsyncExitStack() as stack:
+            for _ in range(MOST + 1):
+                await stack.enter_async_context(raw_publisher(own_fleet, "c1"))
+        assert neighbour.connection == 1
+    assert own_fleet.server.process.pid == before

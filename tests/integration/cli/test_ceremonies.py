@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
-from fleetbus.cli.ceremony.folder import authority_file, read_seed, vault_token_file
-from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_streams, make_vault
-from fleetbus.cli.ceremony.join import Joined, JoinRequest, join
+from fleetbus.cli.ceremony.admit import JoinRequest
+from fleetbus.cli.ceremony.folder import authority_file, vault_token_file
+from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
+from fleetbus.cli.ceremony.join import Joined, join
+from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
 from fleetbus.cli.ceremony.leave import leave_bus, leave_vault, share
 from fleetbus.cli.ceremony.manifests import PROFILES, agent_manifests
+from fleetbus.cli.ceremony.online import make_streams, push_accounts
 from fleetbus.cli.ceremony.record import FleetRecord, VaultPlace, read_record
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.local.nats import NatsServer
@@ -27,6 +30,7 @@ from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.vault import VaultAccess, VaultClient
 from fleetbus.runtime.vault_admin import VaultAdmin
 from fleetbus.schemas import subjects
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import NotFound, VaultForbidden
 from fleetbus.schemas.streams import STREAMS
 from fleetbus.schemas.subjects import ClusterId
@@ -44,8 +48,8 @@ class MadeFleet:
     record: FleetRecord
     server: NatsServer
 
-    async def reload(self, text: str) -> None:
-        await self.server.reload('include "server.conf"')
+    async def push(self, names: Sequence[str]) -> None:
+        await push_accounts(self.folder, names, CLOCK)
 
 
 @pytest.fixture(scope="module")
@@ -55,24 +59,24 @@ async def fleet(
     folder = tmp_path_factory.mktemp("fleet")
     server = NatsServer(processes, folder / "nats", 'include "server.conf"', name="nats-ceremony")
     plan = FleetPlan("demo", ("127.0.0.1",), server.reserve(), listen_host="127.0.0.1")
-    record = make_fleet(folder, plan, CLOCK.now())
+    record = await make_fleet(folder, plan, FolderKeys(folder), CLOCK.now())
     place = VaultPlace(address=openbao.address, ca=openbao.ca_file.read_text())
     async with VaultAdmin(openbao.address, openbao.root_token, openbao.ca_file) as admin:
         record = await make_vault(admin, place, folder)
     async with server:
-        await make_streams(folder, record, CLOCK)
+        await make_streams(folder, CLOCK)
         yield MadeFleet(folder, record, server)
 
 
-def _settings(fleet: MadeFleet, seed: str, inbox: str) -> BusSettings:
+def _settings(fleet: MadeFleet, credential: Credential, inbox: str) -> BusSettings:
     servers = fleet.record.bus_servers
-    return BusSettings(servers, seed, inbox, "test", ca_file=str(authority_file(fleet.folder)))
+    return BusSettings(servers, credential, inbox, "test", ca_file=str(authority_file(fleet.folder)))
 
 
 async def test_streams_are_there_and_stay(fleet: MadeFleet) -> None:
-    await make_streams(fleet.folder, fleet.record, CLOCK)
-    seed = read_seed(fleet.folder, "controller")
-    async with NatsBus(_settings(fleet, seed, subjects.CONTROLLER_INBOX), CLOCK) as bus:
+    await make_streams(fleet.folder, CLOCK)
+    credential = read_credential(fleet.folder, "controller")
+    async with NatsBus(_settings(fleet, credential, subjects.CONTROLLER_INBOX), CLOCK) as bus:
         await bus.wait_connected()
         for stream in STREAMS:
             message = await bus.request(subjects.stream_info(stream.name), b"")
@@ -123,8 +127,10 @@ async def _join(fleet: MadeFleet, openbao: OpenBao, cluster: ControlPlane, *, wr
             fleet.folder,
             kube,
             agent_manifests(),
+            FolderKeys(fleet.folder),
+            CLOCK.now(),
             vault=admin,
-            reload=fleet.reload,
+            push=fleet.push,
             write_objects=write,
         )
 
@@ -152,10 +158,11 @@ async def test_a_cluster_joins_speaks_and_leaves(
     assert (again.document, again.nkey) == (joined.document, joined.nkey)
 
     stored = await control_plane.admin.get("/api/v1/namespaces/fleetbus-system/secrets/fleetbus-agent")
-    seed = base64.b64decode(stored["data"]["seed"]).decode()
+    token, seed = (base64.b64decode(stored["data"][key]).decode() for key in ("jwt", "seed"))
+    credential = Credential(token, seed)
     cluster = ClusterId("main", "dev-eu")
     inbox = subjects.inbox("main", "dev-eu")
-    async with NatsBus(_settings(fleet, seed, inbox), CLOCK) as bus:
+    async with NatsBus(_settings(fleet, credential, inbox), CLOCK) as bus:
         await bus.wait_connected()
         assert await bus.get_last("DESIRED", subjects.desired(cluster)) is None
 
@@ -171,7 +178,8 @@ async def test_a_cluster_joins_speaks_and_leaves(
             with pytest.raises(VaultForbidden):
                 await vault.read("main/prod-us/other")
 
-        await leave_bus(cluster, fleet.folder, fleet.reload, lambda line: None)
+        keys = FolderKeys(fleet.folder)
+        await leave_bus(cluster, fleet.folder, keys, CLOCK.now(), fleet.push, lambda line: None)
         assert await wait_until(_gone(bus), CLOCK, 10)
     async with VaultAdmin(openbao.address, openbao.root_token, openbao.ca_file) as admin:
         await leave_vault(cluster, admin, lambda line: None)
@@ -202,7 +210,7 @@ async def test_the_command_joins_and_prints(
 
     monkeypatch.setenv("VAULT_TOKEN", openbao.root_token)
     arguments = ("cluster", "join", "edge", "--fleet-dir", str(fleet.folder))
-    options = ("--kubeconfig", str(control_plane.kubeconfig), "--label", "env=edge", "--reload", "true")
+    options = ("--kubeconfig", str(control_plane.kubeconfig), "--label", "env=edge")
     answers = Answers()
     ran = await asyncio.to_thread(run, answers, *arguments, *options, "--print", "--image", "agent:1")
     assert ran.code == 0, ran.err
@@ -211,6 +219,14 @@ async def test_the_command_joins_and_prints(
     assert "seed" in ran.err
     (verb, documents) = answers.asked[0]
     assert (verb, documents[0]["metadata"]) == ("apply", {"name": "edge", "labels": {"env": "edge"}})
+    key = documents[0]["spec"]["key"]
+    before = read_record(fleet.folder).revoked_at("AGENTS_main", key)
+    removing = ("cluster", "remove", "edge", "--fleet-dir", str(fleet.folder), "--yes")
+    ran = await asyncio.to_thread(run, Answers(), *removing)
+    assert ran.code == 0, ran.err
+    assert "user of edge revoked\n" in ran.out
+    assert "bus told of AGENTS_main\n" in ran.out
+    assert read_record(fleet.folder).revoked_at("AGENTS_main", key) > before
 
 
 @pytest.mark.parametrize("profile", PROFILES)

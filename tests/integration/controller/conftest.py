@@ -43,10 +43,10 @@ async def operator(fleet: FleetServer) -> AsyncIterator[Operator]:
 @pytest.fixture
 async def c1(fleet: FleetServer) -> AsyncIterator[Speaker]:
     async with fleet.bus("c1") as bus:
-        yield Speaker(bus, ClusterId("main", "c1"), fleet.seeds["c1"], "uid-1")
+        yield Speaker(bus, ClusterId("main", "c1"), fleet.seed("c1"), "uid-1")
 
 
 @pytest.fixture
 async def c2(fleet: FleetServer) -> AsyncIterator[Speaker]:
     async with fleet.bus("c2") as bus:
-        yield Speaker(bus, ClusterId("main", "c2"), fleet.seeds["c2"], "uid-2")
+        yield Speaker(bus, ClusterId("main", "c2"), fleet.seed("c2"), "uid-2")

@@ -23,7 +23,8 @@ from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.desired import Head
 from fleetbus.schemas.events import CloudEvent, Happened, Outbox
-from fleetbus.schemas.signing import key_of_seed, public_key, signer, unverified
+from fleetbus.schemas.nkeys import key_of_seed
+from fleetbus.schemas.signing import signer, unverified
 from fleetbus.schemas.states import RESULT_ASPECT, Heartbeat, State
 from fleetbus.schemas.streams import DESIRED, EVENTS
 from fleetbus.schemas.subjects import ClusterId
@@ -184,7 +185,7 @@ def is_in_order(found: Sequence[CloudEvent]) -> bool:
 
 
 def key_of(server: FleetServer, who: str) -> str:
-    return public_key(key_of_seed(server.seeds[who]))
+    return server.public_key(who)
 
 
 SOON = timedelta(seconds=20)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from nacl.signing import SigningKey
 
+from fleetbus.cli.ceremony.issue import sign
+from fleetbus.cli.ceremony.record import read_record
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas import api, subjects
+from fleetbus.schemas.accounts import OPERATOR, OPERATORS, role_key_name, user_claims
 from fleetbus.schemas.audit import OUTCOME_DONE, OUTCOME_ORDERED, AuditRecord
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import (
     BusUnavailable,
     DocumentInvalid,
@@ -19,6 +25,7 @@ from fleetbus.schemas.errors import (
     NotPermitted,
     Refused,
 )
+from fleetbus.schemas.nkeys import Kind, public_key, seed_of
 from fleetbus.schemas.signing import unverified
 from fleetbus.schemas.streams import DOCUMENTS
 from tests.bus_server import FleetServer
@@ -81,6 +88,32 @@ async def test_who_asks_is_what_the_server_says(
             for stranger in (agent, subscriber):
                 with pytest.raises((NotPermitted, BusUnavailable)):
                     await stranger.request(subjects.api("list"), b'{"kind":"Bundle"}', timeout_s=1)
+
+
+@pytest.mark.parametrize("claimed", ["nkey", "user"])
+async def test_no_operator_passes_for_another(
+    fleet: FleetServer, bus: NatsBus, operator: Operator, tmp_path: Path, claimed: str
+) -> None:
+    """A client may call itself what it likes when it connects, and the server repeats it."""
+    key, keys = SigningKey.generate(), read_record(fleet.folder).keys
+    role = await fleet.keys.find(role_key_name(OPERATORS, OPERATOR), Kind.ACCOUNT)
+    token = await sign(user_claims(public_key(key), "eve", OPERATORS, OPERATOR, keys, 1), role)
+    eve = replace(fleet, credentials={"eve": Credential(token, seed_of(key))})
+    async with (
+        controlling(fleet, tmp_path),
+        raw_publisher(eve, "eve", {claimed: fleet.public_key("operator")}) as raw,
+    ):
+        await operator.wait_answered()
+        await raw.write(b"SUB _INBOX_%b.> 1\r\n" % public_key(key).encode())
+        reply = subjects.personal_inbox(public_key(key)).encode() + b".x"
+        body = api.ApplyRequest(documents=(bundle_document("a"),)).model_dump_json(by_alias=True).encode()
+        await raw.publish(subjects.api("apply").encode(), body, reply=reply)
+
+        async def answered() -> bool:
+            return b"no operator of this fleet" in b"".join(await raw.write(b""))
+
+        assert await wait_until(answered, CLOCK, 5)
+        assert await audits(bus) == []
 
 
 async def test_two_headers_do_not_make_somebody_else(

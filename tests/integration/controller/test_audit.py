@@ -30,7 +30,8 @@ from fleetbus.schemas.audit import (
     step,
 )
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotFound, NotPermitted, SequenceConflict
-from fleetbus.schemas.signing import public_key, signer, unverified
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import signer, unverified
 from fleetbus.schemas.streams import AUDIT, DOCUMENTS
 from tests.bus_server import FleetServer
 from tests.integration.controller.people import (

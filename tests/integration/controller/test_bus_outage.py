@@ -37,7 +37,7 @@ async def test_the_controller_outlives_the_bus(own_fleet: FleetServer, tmp_path:
         controlling(own_fleet, tmp_path) as controller,
     ):
         operator = Operator(people)
-        c1 = Speaker(agent, ClusterId("main", "c1"), own_fleet.seeds["c1"], "uid-1")
+        c1 = Speaker(agent, ClusterId("main", "c1"), own_fleet.seed("c1"), "uid-1")
         await operator.wait_answered()
         await operator.apply(cluster_document("c1", own_fleet.public_key("c1")), bundle_document("web"))
         await c1.start()

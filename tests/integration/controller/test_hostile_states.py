@@ -10,7 +10,8 @@ import pytest
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.ports import Put
 from fleetbus.schemas.canonical import canonical
-from fleetbus.schemas.signing import key_of_seed, signer
+from fleetbus.schemas.nkeys import key_of_seed
+from fleetbus.schemas.signing import signer
 from tests.bus_server import FleetServer
 from tests.integration.bus.raw import raw_publisher
 from tests.integration.controller.people import CLOCK, Operator, Speaker, controlling, events

@@ -15,7 +15,8 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.schemas.signing import seed_of
+from fleetbus.schemas.credentials import credential_text
+from fleetbus.schemas.nkeys import seed_of
 from tests.bus_server import FleetServer
 from tests.integration.controller.people import CLOCK, Operator, events
 from tests.waiting import wait_until
@@ -34,7 +35,7 @@ def yaml_document(kind: str, name: str) -> dict[str, Any]:
 
 def settings_file(fleet: FleetServer, folder: Path) -> Path:
     (folder / "ca.crt").write_text(fleet.ca_pem)
-    (folder / "bus.seed").write_text(fleet.seeds["controller"] + "\n")
+    (folder / "controller.creds").write_text(credential_text(fleet.credentials["controller"]))
     (folder / "signing.seed").write_text(seed_of(SigningKey.generate()))
     (folder / "documents").mkdir()
     settings: dict[str, Any] = {
@@ -42,7 +43,7 @@ def settings_file(fleet: FleetServer, folder: Path) -> Path:
         "epoch": 1,
         "busServers": [fleet.server.url],
         "busCaFile": "ca.crt",
-        "busSeedFile": "bus.seed",
+        "busCredentialFile": "controller.creds",
         "signingSeedFile": "signing.seed",
         "operators": {fleet.public_key("operator"): "ana"},
         "workDir": "work",

@@ -8,7 +8,8 @@ from fleetbus.controller.artifacts import Artifacts
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas.canonical import parse_json
-from fleetbus.schemas.signing import public_key, verify
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import verify
 from tests.bus_server import FleetServer
 from tests.integration.controller.people import (
     CLOCK,

@@ -21,6 +21,7 @@ from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.ports import Put
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
+from fleetbus.schemas.credentials import credential_text
 from fleetbus.schemas.errors import (
     BusUnavailable,
     DocumentInvalid,
@@ -30,9 +31,9 @@ from fleetbus.schemas.errors import (
     Stale,
 )
 from fleetbus.schemas.events import Transition, cloud_event
-from fleetbus.schemas.signing import seed_of
 from fleetbus.schemas.streams import EVENTS
 from tests.bus_server import FleetServer, fleet_server
+from tests.tokens import user_credential
 from tests.waiting import wait_until
 
 CLOCK = SystemClock()
@@ -49,9 +50,10 @@ class World:
     written: list[str] = field(default_factory=list)
 
     def context(self, who: str = "subscriber") -> Context:
-        seed = write_whole(self.folder / f"{who}.seed", self.fleet.seeds[who], secret=True)
+        text = credential_text(self.fleet.credentials[who])
+        creds = write_whole(self.folder / f"{who}.creds", text, secret=True)
         authority = write_whole(self.folder / "ca.crt", self.fleet.ca_pem)
-        return Context("test", (self.fleet.server.url,), seed, who, authority, "test")
+        return Context("test", (self.fleet.server.url,), creds, who, authority, "test")
 
     async def emit(self, count: int, type_: str = "bundle.applied", cluster: str = "c1") -> None:
         """Write events, each again until it is stored, expecting what was stored before."""
@@ -257,11 +259,13 @@ async def test_a_subscriber_may_not_ask_the_controller(world: World) -> None:
 
 async def test_what_hinders_a_connection_is_said(world: World, processes: Processes) -> None:
     context = world.context()
-    write_whole(context.seed_file, world.fleet.seeds["c1"][:-4] + "AAAA", secret=True)
+    text = context.creds_file.read_text()
+    write_whole(context.creds_file, text.replace(world.fleet.seed("subscriber")[-6:], "AAAAAA"), secret=True)
     with pytest.raises(SettingsInvalid):
         async with connect(context):
             pass
-    write_whole(context.seed_file, seed_of(SigningKey.generate()), secret=True)
+    stranger = user_credential(SigningKey.generate())
+    write_whole(context.creds_file, credential_text(stranger), secret=True)
     with pytest.raises(NotPermitted, match="does not know the key"):
         async with connect(context):
             pass

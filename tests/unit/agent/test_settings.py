@@ -9,12 +9,14 @@ from nacl.signing import SigningKey
 
 from fleetbus.agent.settings import parse_settings
 from fleetbus.schemas.errors import SettingsInvalid
-from fleetbus.schemas.signing import public_key, seed_of
+from fleetbus.schemas.nkeys import public_key, seed_of
+from tests.tokens import user_token
 
 KEY = SigningKey(b"\x01" * 32)
 PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"
 GOOD = {
     "seed": seed_of(KEY),
+    "jwt": user_token(public_key(KEY)),
     "fleet": "acme",
     "realm": "main",
     "cluster": "c1",
@@ -41,6 +43,7 @@ def test_all_keys_are_read() -> None:
     assert str(settings.identity.cluster) == "main/c1"
     assert settings.bus_servers == ("tls://a:4222", "tls://b:4222")
     assert settings.epoch == 3
+    assert settings.credential.nkey == public_key(KEY)
     assert settings.vault is not None
     assert settings.vault.address == "https://vault:8200"
     assert GOOD["seed"] not in repr(settings)
@@ -58,6 +61,9 @@ def test_vault_and_epoch_may_be_missing() -> None:
     [
         ("seed", "SUNOTASEED"),
         ("seed", ""),
+        ("seed", seed_of(SigningKey(b"\x02" * 32))),
+        ("jwt", ""),
+        ("jwt", "nonsense"),
         ("fleet", "Not A Label"),
         ("cluster", "all"),
         ("realm", "7"),

@@ -20,7 +20,8 @@ from fleetbus.schemas.audit import ORIGIN, AuditRecord, Link, sealed
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
 from fleetbus.schemas.errors import NotFound
 from fleetbus.schemas.events import Severity
-from fleetbus.schemas.signing import public_key, signer
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import signer
 
 Json = dict[str, Any]
 
@@ -286,6 +287,10 @@ class FleetOfThree:
     async def delete(self, kind: str, name: str, *, policy: str = "", reason: str = "") -> api.Accepted:
         self.answers.asked.append(("delete", (kind, name, policy, reason)))
         return api.Accepted(kind=kind, name=name, message="it goes when every placed cluster's receipt is in")
+
+    async def remove(self, name: str, *, reason: str = "") -> api.Accepted:
+        self.answers.asked.append(("remove", (name, reason)))
+        return api.Accepted(kind="Cluster", name=name)
 
     async def release(self, kind: str, name: str, *, prune: int, reason: str = "") -> api.Accepted:
         self.answers.asked.append(("release", (kind, name, prune)))

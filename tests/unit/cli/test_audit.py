@@ -12,7 +12,7 @@ from nacl.signing import SigningKey
 from fleetbus.cli import exit_codes
 from fleetbus.client import Context, save_context
 from fleetbus.runtime.clock import SystemClock
-from fleetbus.schemas.signing import public_key
+from fleetbus.schemas.nkeys import public_key
 from tests.unit.cli.fleet_of_three import AUDIT_KEY, Answers, audit_chain, run
 
 KEY = public_key(AUDIT_KEY)

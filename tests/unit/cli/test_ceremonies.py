@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from nacl.signing import SigningKey
 
-from fleetbus.cli.ceremony.folder import (
-    ensure_seed,
-    read_seed,
-    seed_file,
-    server_configuration,
-    server_pid_file,
-)
-from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, person_seed_file, write_controller
-from fleetbus.cli.ceremony.join import Identity, JoinRequest, cluster_document, in_order, secret
+from fleetbus.cli.ceremony.admit import Identity, JoinRequest
+from fleetbus.cli.ceremony.folder import configuration, credential_file
+from fleetbus.cli.ceremony.init import FleetPlan, write_controller
+from fleetbus.cli.ceremony.join import cluster_document, in_order, secret
+from fleetbus.cli.ceremony.keys import person_file
 from fleetbus.cli.ceremony.manifests import agent_manifests
-from fleetbus.cli.ceremony.record import Member, VaultPlace, read_record, write_record
+from fleetbus.cli.ceremony.record import Node, VaultPlace, read_record
+from fleetbus.cli.init import parse_node
 from fleetbus.client import load_context
 from fleetbus.local.nats import server_path
+from fleetbus.schemas.accounts import LEAST_PEOPLE
 from fleetbus.schemas.catalogue import KINDS
 from fleetbus.schemas.errors import AlreadyExists, DocumentInvalid, NotFound, ObjectInvalid, SettingsInvalid
-from fleetbus.schemas.signing import key_of_seed, public_key
+from fleetbus.schemas.nats_jwt import read
+from fleetbus.schemas.nkeys import Kind, key_of_seed, public_key, seed_of
 from fleetbus.schemas.subjects import ClusterId
+from tests.founding import founded
+from tests.tokens import user_token
 from tests.unit.cli.fleet_of_three import run
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PLAN = FleetPlan("demo", ("127.0.0.1", "localhost"), 4222)
+ROLES = ("SYS.system", "FLEET.controller", "OPERATORS.operator", "OPERATORS.subscriber", "AGENTS_main.agent")
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -38,7 +40,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def test_a_fleet_is_made_once(tmp_path: Path) -> None:
     said: list[str] = []
-    record = make_fleet(tmp_path, PLAN, NOW, said.append)
+    record = founded(tmp_path, PLAN, said.append)
     before = _files(tmp_path)
     assert set(before) == {
         "fleet.json",
@@ -49,88 +51,164 @@ def test_a_fleet_is_made_once(tmp_path: Path) -> None:
         "nats/server.crt",
         "nats/server.key",
         "nats/ca.crt",
-        "keys/system.seed",
-        "keys/controller.seed",
+        "keys/root.seed",
+        "keys/accounts.seed",
         "keys/controller-signing.seed",
-        "keys/operator-admin.seed",
-        "keys/subscriber-events.seed",
+        *(f"keys/{role}.seed" for role in ROLES),
+        *(f"keys/{who}.creds" for who in ("system", "controller", "operator-admin", "subscriber-events")),
+        *(f"tokens/{name}.jwt" for name in ("operator", "SYS", "FLEET", "OPERATORS", "AGENTS_main")),
     }
     assert said
     said.clear()
-    assert make_fleet(tmp_path, PLAN, NOW, said.append) == record == read_record(tmp_path)
+    assert founded(tmp_path, PLAN, said.append) == record == read_record(tmp_path)
     assert _files(tmp_path) == before
     assert said == []
 
 
 def test_what_is_secret_is_for_its_owner_and_not_in_the_record(tmp_path: Path) -> None:
-    make_fleet(tmp_path, PLAN, NOW)
+    founded(tmp_path, PLAN)
     secrets = [*(tmp_path / "keys").iterdir(), tmp_path / "ca.key", tmp_path / "nats" / "server.key"]
     assert [file.name for file in secrets if file.stat().st_mode & 0o077] == []
     public = (tmp_path / "fleet.json").read_text() + (tmp_path / "nats" / "server.conf").read_text()
-    for file in (tmp_path / "keys").glob("*.seed"):
-        assert file.read_text().strip() not in public
+    public += "".join(file.read_text() for file in (tmp_path / "tokens").iterdir())
+    for file in (tmp_path / "keys").iterdir():
+        seed = re.search(r"\bS[OAU][A-Z2-7]{56}\b", file.read_text())
+        assert seed is not None
+        assert seed[0] not in public
     assert "PRIVATE" not in public
 
 
-def test_the_server_takes_the_configuration(tmp_path: Path) -> None:
-    record = make_fleet(tmp_path, PLAN, NOW)
-    member = Member(realm="main", name="dev-eu", nkey=ensure_seed(tmp_path, "cluster"))
-    write_record(tmp_path, record.with_member(member))
-    make_fleet(tmp_path, PLAN, NOW)
-    asked = [str(server_path()), "-t", "-c", str(tmp_path / "nats" / "server.conf")]
-    done = subprocess.run(asked, cwd="/", capture_output=True, text=True, check=False, timeout=20)
+def _taken(file: Path) -> None:
+    """By nats-server, started where the file lies."""
+    asked = [str(server_path()), "-t", "-c", str(file)]
+    done = subprocess.run(asked, cwd=file.parent, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_server_takes_the_configuration(tmp_path: Path) -> None:
+    record = founded(tmp_path, PLAN)
+    _taken(tmp_path / "nats" / "server.conf")
     written = (tmp_path / "nats" / "server.conf").read_text()
-    assert "fleet.v1.state.main.dev-eu.session" in written
-    assert f'pid_file: "{server_pid_file(tmp_path)}"' in written
+    assert all(key in written for key in record.accounts.values())
     with pytest.raises(SettingsInvalid):
-        server_configuration(tmp_path / 'a"b', record)
+        configuration(tmp_path / 'a"b', record)
+
+
+def test_each_of_three_servers_takes_its_configuration(tmp_path: Path) -> None:
+    nodes = tuple(Node(name=name, host=f"{name}.example.com", port=4222) for name in "abc")
+    plan = FleetPlan("demo", nodes=nodes)
+    record = founded(tmp_path, plan)
+    before = _files(tmp_path)
+    assert record.bus_servers[0] == "tls://a.example.com:4222"
+    for one in nodes:
+        _taken(tmp_path / "nats" / one.name / "server.conf")
+    assert founded(tmp_path, plan) == founded(tmp_path, FleetPlan("demo")) == record
+    assert _files(tmp_path) == before
+    with pytest.raises(AlreadyExists):
+        founded(tmp_path, FleetPlan("demo", nodes=(*nodes[:2], Node(name="d", host="d", port=4222))))
+    with pytest.raises(SettingsInvalid, match="three or five"):
+        founded(tmp_path / "two", FleetPlan("demo", nodes=nodes[:2]))
+
+
+def test_the_roots_key_is_somewhere_else_and_is_not_needed_again(tmp_path: Path) -> None:
+    folder, root = tmp_path / "fleet", tmp_path / "safe" / "root.seed"
+    founded(folder, PLAN, root_key=root)
+    assert root.stat().st_mode & 0o077 == 0
+    assert not (folder / "keys" / "root.seed").exists()
+    root.rename(tmp_path / "away")
+    founded(folder, FleetPlan("demo", operators=("ana",)))
+    (folder / "tokens" / "operator.jwt").unlink()
+    with pytest.raises(NotFound, match="needs the root's key"):
+        founded(folder, FleetPlan("demo"))
+    founded(folder, FleetPlan("demo"), root_key=tmp_path / "away")
+    with pytest.raises(NotFound):
+        founded(folder, FleetPlan("demo"), root_key=root)
+
+
+def test_the_roots_key_can_be_taken_out_later(tmp_path: Path) -> None:
+    folder, root = tmp_path / "fleet", tmp_path / "root.seed"
+    founded(folder, PLAN)
+    inside = folder / "keys" / "root.seed"
+    content, tokens = inside.read_text(), _files(folder / "tokens")
+    founded(folder, PLAN, root_key=root)
+    assert (root.read_text(), inside.exists()) == (content, False)
+    assert _files(folder / "tokens") == tokens
+    root.write_text(seed_of(SigningKey.generate(), Kind.OPERATOR))
+    with pytest.raises(SettingsInvalid, match="not this fleet's root"):
+        founded(folder, PLAN, root_key=root)
+
+
+def test_a_changed_contract_gives_later_tokens_and_keeps_keys(tmp_path: Path) -> None:
+    """Eight people more than there is room for change the limits of their account, and only its token."""
+    founded(tmp_path, PLAN)
+    before = _files(tmp_path / "tokens")
+    names = tuple(f"p{number}" for number in range(LEAST_PEOPLE))
+    founded(tmp_path, FleetPlan("demo", operators=names))
+    after = _files(tmp_path / "tokens")
+    assert {name for name in after if after[name] != before[name]} == {"OPERATORS.jwt"}
+    old, new = (read(one["OPERATORS.jwt"].decode()) for one in (before, after))
+    assert new.issued_at == old.issued_at + 1
+    assert new.body["limits"]["conn"] > old.body["limits"]["conn"]
+    assert new.body["signing_keys"] == old.body["signing_keys"]
+    assert after["OPERATORS.jwt"].decode().strip() in (tmp_path / "nats" / "server.conf").read_text()
+
+
+def test_a_missing_token_is_made_again_and_a_signing_key_that_is_another_refused(tmp_path: Path) -> None:
+    founded(tmp_path, PLAN)
+    before = _files(tmp_path)
+    (tmp_path / "tokens" / "FLEET.jwt").write_text("nonsense")
+    founded(tmp_path, PLAN)
+    assert _files(tmp_path) == before
+    (tmp_path / "keys" / "accounts.seed").write_text(seed_of(SigningKey.generate(), Kind.OPERATOR))
+    (tmp_path / "tokens" / "FLEET.jwt").unlink()
+    with pytest.raises(SettingsInvalid, match="not the one of the fleet's record"):
+        founded(tmp_path, PLAN)
 
 
 def test_other_hosts_get_another_certificate_and_nothing_else(tmp_path: Path) -> None:
-    make_fleet(tmp_path, PLAN, NOW)
+    founded(tmp_path, PLAN)
     before = _files(tmp_path)
-    make_fleet(tmp_path, FleetPlan("demo", ("bus.example.com",)), NOW)
+    founded(tmp_path, FleetPlan("demo", ("bus.example.com",)))
     changed = {name for name, content in _files(tmp_path).items() if before.get(name) != content}
     assert changed == {"fleet.json", "controller.json", "nats/server.crt", "nats/server.key"}
 
 
 def test_people_are_added_and_stay(tmp_path: Path) -> None:
-    make_fleet(tmp_path, PLAN, NOW)
-    record = make_fleet(tmp_path, FleetPlan("demo", PLAN.hosts, operators=("ana",)), NOW)
+    founded(tmp_path, PLAN)
+    record = founded(tmp_path, FleetPlan("demo", PLAN.hosts, operators=("ana",)))
     assert [(one.role, one.name) for one in record.people] == [
         ("operator", "admin"),
         ("operator", "ana"),
         ("subscriber", "events"),
     ]
-    assert person_seed_file(tmp_path, record, "ana") == seed_file(tmp_path, "operator-ana")
+    assert person_file(tmp_path, record, "ana") == credential_file(tmp_path, "operator-ana")
     operators = json.loads((tmp_path / "controller.json").read_text())["operators"]
     assert sorted(operators.values()) == ["admin", "ana"]
     with pytest.raises(NotFound):
-        person_seed_file(tmp_path, record, "eve")
+        person_file(tmp_path, record, "eve")
 
 
 def test_the_controller_reads_its_settings(tmp_path: Path) -> None:
-    from fleetbus.controller.settings import load_settings
+    from fleetbus.controller.settings import load_settings, read_credential
 
-    record = make_fleet(tmp_path, PLAN, NOW)
+    record = founded(tmp_path, PLAN)
     settings = load_settings(tmp_path / "controller.json")
     assert (settings.fleet, settings.epoch, settings.bus_servers) == ("demo", 1, record.bus_servers)
-    assert public_key(key_of_seed(settings.bus_seed_file.read_text())) == record.controller
+    assert read_credential(settings.bus_credential_file).nkey == record.controller
     assert public_key(key_of_seed(settings.signing_seed_file.read_text())) in record.signing_keys
 
 
 def test_wrong_names_and_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DocumentInvalid):
-        make_fleet(tmp_path, FleetPlan("7", ("h",)), NOW)
+        founded(tmp_path, FleetPlan("7", ("h",)))
     with pytest.raises(SettingsInvalid):
-        make_fleet(tmp_path, FleetPlan("demo", ()), NOW)
+        founded(tmp_path, FleetPlan("demo", ()))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(NotFound, match="no fleet"):
         read_record(tmp_path)
-    make_fleet(tmp_path, PLAN, NOW)
+    founded(tmp_path, PLAN)
     with pytest.raises(AlreadyExists):
-        make_fleet(tmp_path, FleetPlan("other", ("h",)), NOW)
+        founded(tmp_path, FleetPlan("other", ("h",)))
     (tmp_path / "fleet.json").write_text("{")
     with pytest.raises(SettingsInvalid, match="damaged"):
         read_record(tmp_path)
@@ -139,10 +217,11 @@ def test_wrong_names_and_folders_are_refused(tmp_path: Path) -> None:
 def test_the_agents_secret_is_what_the_agent_reads(tmp_path: Path) -> None:
     from fleetbus.agent.settings import parse_settings
 
-    record = make_fleet(tmp_path, PLAN, NOW)
+    record = founded(tmp_path, PLAN)
     place = VaultPlace(address="https://vault.example.com:8200", ca=(tmp_path / "ca.crt").read_text())
     record = record.model_copy(update={"vault": place})
-    identity = Identity("uid-1", ("PEM",), read_seed(tmp_path, "system"))
+    key = SigningKey(bytes(32))
+    identity = Identity("uid-1", ("PEM",), seed_of(key), user_token(public_key(key), "dev-eu"))
     request = JoinRequest("dev-eu", labels={"env": "dev"})
     made = secret(record, tmp_path, request, identity, with_vault=True)
     assert (made["metadata"]["namespace"], made["metadata"]["name"]) == ("fleetbus-system", "fleetbus-agent")
@@ -185,9 +264,8 @@ def test_init_writes_the_operators_context(tmp_path: Path, monkeypatch: pytest.M
     assert ran.code == 0, ran
     context = load_context()
     assert (context.name, context.user, context.servers) == ("demo", "admin", ("tls://127.0.0.1:4222",))
-    assert (
-        public_key(key_of_seed(context.seed())) in (tmp_path / "fleet" / "nats" / "server.conf").read_text()
-    )
+    people = read_record(tmp_path / "fleet").people
+    assert context.credential().nkey == next(one.nkey for one in people if one.name == "admin")
     again = run(None, *arguments)
     assert again.out == f"fleet/demo ready in {tmp_path / 'fleet'}\n"
     assert run(None, "context", "list", "-o", "name").out == "demo\n"
@@ -205,16 +283,16 @@ def test_joining_without_a_fleet_says_so(tmp_path: Path) -> None:
 
 def test_init_again_changes_only_what_is_said(tmp_path: Path) -> None:
     first = FleetPlan("demo", ("127.0.0.1",), 4333, listen_host="127.0.0.1", operators=("ana",))
-    record = make_fleet(tmp_path, first, NOW)
+    record = founded(tmp_path, first)
     file = tmp_path / "controller.json"
     added = {"credentialsDir": "git", "documentsDir": "wanted", "workDir": "/var/cache/fleetbus"}
     theirs = {"UKEY": "ben", record.people[0].nkey: "ana"}
     file.write_text(json.dumps(json.loads(file.read_text()) | added | {"operators": theirs}))
     before = _files(tmp_path)
-    assert make_fleet(tmp_path, FleetPlan("demo"), NOW) == record
+    assert founded(tmp_path, FleetPlan("demo")) == record
     assert _files(tmp_path) == before
 
-    changed = make_fleet(tmp_path, FleetPlan("demo", ("bus.example.com",), operators=("eve",)), NOW)
+    changed = founded(tmp_path, FleetPlan("demo", ("bus.example.com",), operators=("eve",)))
     assert (changed.listen, changed.bus_servers) == ("127.0.0.1:4333", ("tls://bus.example.com:4333",))
     settings = json.loads(file.read_text())
     assert {key: settings[key] for key in added} == added
@@ -230,7 +308,7 @@ def test_init_again_changes_only_what_is_said(tmp_path: Path) -> None:
     assert "vaultCaFile" not in json.loads(file.read_text())
     file.write_text("fleet: demo\n")
     with pytest.raises(SettingsInvalid, match="JSON"):
-        make_fleet(tmp_path, FleetPlan("demo"), NOW)
+        founded(tmp_path, FleetPlan("demo"))
 
 
 def test_init_again_keeps_port_and_operator(tmp_path: Path) -> None:
@@ -253,3 +331,30 @@ def test_init_again_keeps_port_and_operator(tmp_path: Path) -> None:
     assert (again.code, again.out) == (0, f"fleet/demo ready in {folder}\n")
     assert _files(tmp_path) == before
     assert (load_context().user, load_context().servers) == ("zed", ("tls://127.0.0.1:4333",))
+
+
+@pytest.mark.parametrize(
+    ("given", "host", "port"),
+    [("a=h", "h", 4333), ("a=h:1", "h", 1), ("a=[::1]", "::1", 4333), ("a=[::1]:5", "::1", 5)],
+)
+def test_a_node_is_a_name_and_an_address(given: str, host: str, port: int) -> None:
+    assert parse_node(given, 4333) == Node(name="a", host=host, port=port)
+
+
+@pytest.mark.parametrize("given", ["", "a", "a=", "=h", "a=h:", "a=h:x", "a=h:0", "a=h:70000"])
+def test_what_is_no_node_is_a_usage_error(tmp_path: Path, given: str) -> None:
+    ran = run(None, "init", "--out", str(tmp_path / "fleet"), "--name", "demo", "--node", given)
+    assert (ran.code, (tmp_path / "fleet").exists()) == (64, False)
+
+
+def test_init_makes_a_bus_of_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETBUS_CONFIG", str(tmp_path / "config.yaml"))
+    folder = tmp_path / "fleet"
+    nodes = [f"--node={name}={name}.example.com" for name in "abc"]
+    ran = run(None, "init", "--out", str(folder), "--name", "demo", *nodes)
+    assert ran.code == 0, ran.err
+    assert sorted(one.name for one in (folder / "nats").iterdir()) == ["a", "b", "c"]
+    assert load_context().servers == tuple(f"tls://{name}.example.com:4222" for name in "abc")
+    before = _files(folder)
+    assert run(None, "init", "--out", str(folder)).code == 0
+    assert _files(folder) == before

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import base64
 import multiprocessing
-import sys
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
-from fleetbus.cli.ceremony.join import Joined, JoinRequest, join
+from fleetbus.cli.ceremony.admit import JoinRequest
+from fleetbus.cli.ceremony.folder import read_token
+from fleetbus.cli.ceremony.init import FleetPlan
+from fleetbus.cli.ceremony.join import Joined, join
+from fleetbus.cli.ceremony.keys import FolderKeys
 from fleetbus.cli.ceremony.leave import leave_bus
+from fleetbus.cli.ceremony.online import Push
 from fleetbus.cli.ceremony.record import FILE, Member, changing, read_record, write_record
-from fleetbus.cli.ceremony.servers import default_reload, reload_by
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import AlreadyExists, DocumentInvalid, NotFound, SettingsInvalid
+from fleetbus.schemas.nats_jwt import Claims, read, verify
 from fleetbus.schemas.subjects import ClusterId
+from tests.founding import NOW, founded
 from tests.simulation.kube import SimulatedKube
 from tests.simulation.kube_cluster import SimulatedCluster
 from tests.unit.cli.fleet_of_three import Answers, cluster, rows, run
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    make_fleet(tmp_path / "fleet", FleetPlan("demo", ("127.0.0.1",)), NOW)
+    founded(tmp_path / "fleet", FleetPlan("demo", ("127.0.0.1",)))
     return tmp_path / "fleet"
 
 
@@ -44,9 +47,40 @@ def _key() -> dict[str, str]:
     return {"kty": "EC", "crv": "P-256", "x": x, "y": y, "use": "sig"}
 
 
-async def _join(folder: Path, where: SimulatedCluster, request: JoinRequest) -> Joined:
+async def _join(
+    folder: Path,
+    where: SimulatedCluster,
+    request: JoinRequest,
+    *,
+    now: datetime = NOW,
+    push: Push | None = None,
+) -> Joined:
     objects = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fleetbus-system"}}]
-    return await join(request, folder, SimulatedKube(where), objects)
+    return await join(request, folder, SimulatedKube(where), objects, FolderKeys(folder), now, push=push)
+
+
+async def _leave(folder: Path, name: str, *, now: datetime = NOW, push: Push | None = None) -> None:
+    await leave_bus(ClusterId("main", name), folder, FolderKeys(folder), now, push, lambda line: None)
+
+
+def _token(joined: Joined) -> str:
+    """In the Secret that the agent reads."""
+    made = next(one for one in joined.objects if one["kind"] == "Secret")
+    return base64.b64decode(made["data"]["jwt"]).decode()
+
+
+def _account(folder: Path) -> Claims:
+    return read(read_token(folder, "AGENTS_main"))
+
+
+class Told:
+    """A bus that only remembers of which accounts it was told."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    async def push(self, names: Sequence[str]) -> None:
+        self.names += names
 
 
 def _files(folder: Path) -> dict[Path, bytes]:
@@ -73,7 +107,7 @@ async def test_a_cluster_has_one_name(folder: Path) -> None:
     for replace in (False, True):
         with pytest.raises(AlreadyExists, match="this cluster has joined as `prod-us`"):
             await _join(folder, where, JoinRequest("prod-eu", replace=replace))
-    await leave_bus(ClusterId("main", "prod-us"), folder, None, lambda line: None)
+    await _leave(folder, "prod-us")
     await _join(folder, where, JoinRequest("prod-eu"))
     assert [one.name for one in read_record(folder).clusters] == ["prod-eu"]
 
@@ -91,7 +125,7 @@ async def test_one_that_joined_before_its_uid_was_kept_is_known_by_its_key(folde
     joined = await _join(folder, where, JoinRequest("prod-us"))
     for nkey in (joined.nkey, read_record(folder).system):
         old = Member(realm="main", name="prod-us", nkey=nkey)
-        write_record(folder, read_record(folder).with_member(old))
+        write_record(folder, read_record(folder).with_member(old, NOW))
         if nkey == joined.nkey:
             await _join(folder, where, JoinRequest("prod-us"))
             continue
@@ -127,7 +161,7 @@ def _add(folder: Path, start: int) -> None:
     for number in range(start, start + 10):
         with changing(folder):
             record = read_record(folder)
-            write_record(folder, record.with_member(Member(realm="main", name=f"c{number}", nkey="U0")))
+            write_record(folder, record.with_member(Member(realm="main", name=f"c{number}", nkey="U0"), NOW))
 
 
 def test_processes_that_join_at_once_lose_nobody(folder: Path) -> None:
@@ -143,14 +177,50 @@ def test_processes_that_join_at_once_lose_nobody(folder: Path) -> None:
         pass
 
 
-async def test_a_reload_is_neither_a_typing_error_nor_somebody_elses_process(folder: Path) -> None:
-    with pytest.raises(SettingsInvalid, match="neither a pid file nor a command"):
-        reload_by("fleet/nats/server.pid", folder)
-    await reload_by("true", folder)("")
-    await reload_by(f"{sys.executable} -c pass", folder)("")
-    assert default_reload(folder) is None
-    (folder / "nats" / "nats-server.pid").write_text("1\n")
-    reload = default_reload(folder)
-    assert reload is not None
-    with pytest.raises(NotFound, match="no nats-server runs as process 1"):
-        await reload("")
+async def test_a_join_changes_no_account_and_gives_the_same_token_again(folder: Path) -> None:
+    where, told = _cluster(1), Told()
+    before = _files(folder)
+    joined = await _join(folder, where, JoinRequest("prod-us"), push=told.push)
+    changed = {file.name for file, content in _files(folder).items() if before.get(file) != content}
+    assert (changed, told.names) == ({"fleet.json"}, [])
+    again = await _join(folder, where, JoinRequest("prod-us"), now=NOW + timedelta(hours=1))
+    assert _token(again) == _token(joined)
+    claims, record = verify(_token(joined)), read_record(folder)
+    assert (claims.subject, claims.name) == (joined.nkey, "prod-us")
+    assert (claims.issuer, claims.body) == (
+        record.roles["AGENTS_main.agent"],
+        {"issuer_account": record.accounts["AGENTS_main"]},
+    )
+
+
+async def test_who_has_left_is_revoked_and_joins_again_with_a_later_token(folder: Path) -> None:
+    where, told = _cluster(1), Told()
+    first = verify(_token(await _join(folder, where, JoinRequest("prod-us"))))
+    # The clock of whoever removes it may be behind.
+    for now in (NOW - timedelta(hours=1), NOW):
+        await _leave(folder, "prod-us", now=now, push=told.push)
+        revoked = _account(folder).body["revocations"]
+        assert revoked == {first.subject: first.issued_at}
+    assert told.names == ["AGENTS_main", "AGENTS_main"]
+    second = verify(_token(await _join(folder, where, JoinRequest("prod-us"))))
+    assert second.subject == first.subject
+    assert second.issued_at > _account(folder).body["revocations"][second.subject]
+
+
+async def test_whoever_is_replaced_is_revoked(folder: Path) -> None:
+    told = Told()
+    first = await _join(folder, _cluster(1), JoinRequest("prod-us"))
+    await _join(folder, _cluster(2), JoinRequest("prod-us", replace=True), push=told.push)
+    assert set(_account(folder).body["revocations"]) == {first.nkey}
+    assert told.names == ["AGENTS_main"]
+
+
+async def test_a_realms_first_cluster_makes_its_account(folder: Path) -> None:
+    told = Told()
+    joined = await _join(folder, _cluster(1), JoinRequest("prod-us", realm="edge"), push=told.push)
+    account = read(read_token(folder, "AGENTS_edge"))
+    assert told.names == ["AGENTS_edge"]
+    assert verify(_token(joined)).body == {"issuer_account": account.subject}
+    assert all(".main." not in one["subject"] for one in account.body["imports"])
+    await _join(folder, _cluster(2), JoinRequest("prod-eu", realm="edge"), push=told.push)
+    assert told.names == ["AGENTS_edge"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from nacl.signing import SigningKey
 
 from fleetbus.cli import exit_codes
 from fleetbus.client import (
@@ -18,7 +19,9 @@ from fleetbus.client import (
     use_context,
 )
 from fleetbus.client.context import NO_CONTEXT
+from fleetbus.schemas.credentials import credential_text
 from fleetbus.schemas.errors import NotFound, SettingsInvalid
+from tests.tokens import user_credential
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +33,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def context(name: str = "prod", folder: Path = Path("/keys")) -> Context:
     servers = ("tls://127.0.0.1:4222", "tls://127.0.0.1:4223")
-    return Context(name, servers, folder / "admin.seed", "admin", folder / "ca.crt", "prod")
+    return Context(name, servers, folder / "admin.creds", "admin", folder / "ca.crt", "prod")
 
 
 def test_what_is_saved_is_loaded(home: Path) -> None:
@@ -78,10 +81,10 @@ def test_using_and_removing() -> None:
 def test_relative_paths_start_at_the_file(home: Path) -> None:
     home.mkdir()
     (home / "config.yaml").write_text(
-        "current-context: a\ncontexts:\n  a: {servers: ['tls://h:1'], seed: keys/a.seed, ca: ca.crt, user: a}\n"
+        "current-context: a\ncontexts:\n  a: {servers: ['tls://h:1'], creds: keys/a.creds, ca: ca.crt, user: a}\n"
     )
     found = load_context()
-    assert (found.seed_file, found.ca_file) == (home / "keys/a.seed", home / "ca.crt")
+    assert (found.creds_file, found.ca_file) == (home / "keys/a.creds", home / "ca.crt")
 
 
 @pytest.mark.parametrize(
@@ -89,9 +92,9 @@ def test_relative_paths_start_at_the_file(home: Path) -> None:
     [
         ("contexts: [1]", "contexts must be a map"),
         ("- 1", "the whole must be a map"),
-        ("contexts: {a: {servers: [], seed: s, user: u}}", "contexts.a.servers must be a list"),
-        ("contexts: {a: {servers: [x], user: u}}", "contexts.a.seed must be given"),
-        ("contexts: {a: {servers: [x], seed: s}}", "contexts.a.user must be given"),
+        ("contexts: {a: {servers: [], creds: s, user: u}}", "contexts.a.servers must be a list"),
+        ("contexts: {a: {servers: [x], user: u}}", "contexts.a.creds must be given"),
+        ("contexts: {a: {servers: [x], creds: s}}", "contexts.a.user must be given"),
         ("a: [", "not YAML"),
         ("contexts: {}", "there is no context `a`"),
     ],
@@ -110,16 +113,20 @@ def test_without_a_file_the_remedy_says_who_makes_one() -> None:
     assert raised.value.error_code == exit_codes.NO_CONTEXT == NO_CONTEXT
 
 
-def test_a_seed_that_others_may_read_is_refused(tmp_path: Path) -> None:
-    seed = tmp_path / "admin.seed"
-    seed.write_text("SUxyz\n")
-    seed.chmod(0o644)
+def test_a_credential_that_others_may_read_or_that_is_none_is_refused(tmp_path: Path) -> None:
+    file, credential = tmp_path / "admin.creds", user_credential(SigningKey(bytes(32)))
+    file.write_text(credential_text(credential))
+    file.chmod(0o644)
     with pytest.raises(SettingsInvalid, match="others may read"):
-        context(folder=tmp_path).seed()
-    seed.chmod(0o600)
-    assert context(folder=tmp_path).seed() == "SUxyz"
+        context(folder=tmp_path).credential()
+    file.chmod(0o600)
+    assert context(folder=tmp_path).credential() == credential
+    file.write_text(credential.seed)
+    with pytest.raises(SettingsInvalid, match="not a file with") as refused:
+        context(folder=tmp_path).credential()
+    assert credential.seed not in refused.value.sentence()
     with pytest.raises(SettingsInvalid, match="cannot be read"):
-        context(folder=tmp_path / "none").seed()
+        context(folder=tmp_path / "none").credential()
 
 
 def test_the_default_place_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from fleetbus.runtime.ports import Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.capabilities.clusters import ClusterDetails
 from fleetbus.schemas.documents import Status, Stored
-from fleetbus.schemas.signing import public_key, signer
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import signer
 from fleetbus.schemas.states import State
 from fleetbus.schemas.streams import STATE
 from fleetbus.schemas.subjects import ClusterId

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
+from fleetbus.cli.ceremony.init import FleetPlan
 from fleetbus.controller import main, programs
 from fleetbus.controller.catalogue import CAPABILITIES, rendering_without_isolation
 from fleetbus.controller.settings import load_settings
+from tests.founding import founded
 
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_without_isolation_only_when_the_owner_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, allowed: bool
 ) -> None:
-    make_fleet(tmp_path, FleetPlan("demo", ("127.0.0.1",)), datetime(2026, 11, 24, tzinfo=UTC))
+    founded(tmp_path, FleetPlan("demo", ("127.0.0.1",)))
     file = tmp_path / "controller.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"renderWithoutIsolation": allowed}))
     monkeypatch.setattr(programs, "_unshare", lambda: None)

@@ -21,7 +21,8 @@ from fleetbus.schemas.errors import (
     Stale,
     WrongAddressee,
 )
-from fleetbus.schemas.signing import public_key, signer
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import signer
 from fleetbus.schemas.states import Facts, State
 from fleetbus.schemas.subjects import ClusterId
 

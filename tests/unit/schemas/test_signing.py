@@ -8,17 +8,12 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from fleetbus.schemas import signing
-from fleetbus.schemas.errors import (
-    MessageMalformed,
-    MessageTooNew,
-    Refused,
-    SettingsInvalid,
-    SignatureRefused,
-)
+from fleetbus.schemas.errors import MessageMalformed, MessageTooNew, Refused, SignatureRefused
+from fleetbus.schemas.nkeys import public_key
 
 KEY = SigningKey(bytes(range(32)))
 OTHER = SigningKey(bytes(range(1, 33)))
-NAME = signing.public_key(KEY)
+NAME = public_key(KEY)
 
 
 @given(st.binary(max_size=400))
@@ -46,7 +41,7 @@ def test_another_key_is_refused() -> None:
 
 
 def test_a_threshold_counts_different_keys() -> None:
-    names = {NAME, signing.public_key(OTHER)}
+    names = {NAME, public_key(OTHER)}
     both = signing.signer(KEY, OTHER)("a.b", b"{}")
     twice = signing.signer(KEY, KEY)("a.b", b"{}")
     assert signing.verify("a.b", both, names, threshold=2) == b"{}"
@@ -75,19 +70,3 @@ def test_no_envelope_is_named(envelope: bytes, error: type[Refused]) -> None:
 def test_garbage_only_ever_gives_a_refusal(envelope: bytes) -> None:
     with pytest.raises(Refused):
         signing.verify("a.b", envelope, {NAME})
-
-
-@given(st.binary(min_size=32, max_size=32))
-def test_seeds_parse_back(raw: bytes) -> None:
-    key = SigningKey(raw)
-    seed = signing.seed_of(key)
-    assert seed.startswith("SU")
-    assert signing.key_of_seed(seed) == key
-    assert signing.verify_key(signing.public_key(key)) == key.verify_key
-
-
-@pytest.mark.parametrize("text", ["", "SU", "not a seed", NAME, "SUAAAA" * 10, "ü" * 58])
-def test_a_bad_seed_is_refused_without_quoting_it(text: str) -> None:
-    with pytest.raises(SettingsInvalid) as refusal:
-        signing.key_of_seed(text)
-    assert not text or text not in str(refusal.value)

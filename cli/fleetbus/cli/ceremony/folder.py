@@ -1,30 +1,47 @@
-"""Where things lie in a fleet's folder, and the parts of it that follow from the record.
+"""Where things lie in a fleet's folder, and the servers' configuration that follows from them.
 
 DIR/fleet.json           public record: users, addresses, public keys
-DIR/ca.crt, ca.key       authority of the bus
-DIR/nats/                server.conf with server.crt, server.key, ca.crt: what nats-server is started with
-DIR/keys/*.seed          system, controller, controller-signing, operator-NAME, subscriber-NAME
+DIR/ca.crt, ca.key       authority of the bus; routes-ca.* that of the servers among themselves, if several
+DIR/nats/                server.conf, server.crt, server.key, ca.crt: what nats-server is started with;
+                         with several servers a folder NAME each, to be copied to its machine
+DIR/tokens/*.jwt         the operator's and the accounts' tokens
+DIR/keys/root.seed       signs the operator's token; may be kept elsewhere
+DIR/keys/*.seed          accounts (signs accounts' tokens), ACCOUNT.role (sign users'), controller-signing
+DIR/keys/*.creds         system, controller, operator-NAME, subscriber-NAME
 DIR/keys/vault.token     the controller's token in Vault
 DIR/controller.json      what the controller is started with
 
-Keys, seeds, tokens and server.key have mode 0600.
+Seeds, credentials, tokens of Vault and private keys have mode 0600.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from nacl.signing import SigningKey
-
 from fleetbus.cli.ceremony.files import read_text, write_whole
-from fleetbus.cli.ceremony.record import FleetRecord
-from fleetbus.schemas import streams
+from fleetbus.cli.ceremony.record import FleetRecord, Node
+from fleetbus.schemas.accounts import SYS
 from fleetbus.schemas.errors import SettingsInvalid
-from fleetbus.schemas.signing import key_of_seed, public_key, seed_of
+from fleetbus.schemas.server_configuration import Places, Routes, Trust, server_configuration
+
+OPERATOR_TOKEN = "operator"
 
 
 def seed_file(folder: Path, name: str) -> Path:
     return folder / "keys" / f"{name}.seed"
+
+
+def root_file(folder: Path) -> Path:
+    return seed_file(folder, "root")
+
+
+def credential_file(folder: Path, name: str) -> Path:
+    return folder / "keys" / f"{name}.creds"
+
+
+def token_file(folder: Path, name: str) -> Path:
+    """Of `OPERATOR_TOKEN`, or of an account by name."""
+    return folder / "tokens" / f"{name}.jwt"
 
 
 def vault_token_file(folder: Path) -> Path:
@@ -35,53 +52,57 @@ def authority_file(folder: Path) -> Path:
     return folder / "ca.crt"
 
 
-def server_file(folder: Path) -> Path:
-    return folder / "nats" / "server.conf"
+def server_folder(folder: Path, node: Node | None = None) -> Path:
+    """What one nats-server is started with: of the only one, or of a node."""
+    return folder / "nats" / node.name if node else folder / "nats"
 
 
-def ensure_seed(folder: Path, name: str) -> str:
-    """The public nkey of a seed that is made when it is not there."""
-    file = seed_file(folder, name)
-    if file.is_file():
-        return public_key_of(file)
-    key = SigningKey.generate()
-    write_whole(file, seed_of(key) + "\n", secret=True)
-    return public_key(key)
+def read_token(folder: Path, name: str) -> str:
+    """'' when there is none yet."""
+    file = token_file(folder, name)
+    return read_text(file).strip() if file.is_file() else ""
 
 
-def read_seed(folder: Path, name: str) -> str:
-    """Secret. Raises SettingsInvalid."""
-    return read_text(seed_file(folder, name)).strip()
+def configuration(folder: Path, record: FleetRecord, node: Node | None = None) -> str:
+    """Of the only server, or of a node.
 
-
-def public_key_of(file: Path) -> str:
-    """Raises SettingsInvalid when the file holds no seed."""
-    try:
-        return public_key(key_of_seed(read_text(file)))
-    except SettingsInvalid as error:
-        raise SettingsInvalid(error.message, where=str(file)) from error
-
-
-def server_pid_file(folder: Path) -> Path:
-    """Written by the server that was started from this folder."""
-    return folder / "nats" / "nats-server.pid"
-
-
-def server_configuration(folder: Path, record: FleetRecord) -> str:
-    """The configuration of nats-server. Paths are absolute: the server's own start where it was started.
-
-    Raises SettingsInvalid for a folder whose name its configuration cannot say.
+    The only server's own paths are absolute, as it starts where it was made; a node's start where it is started, in
+    its folder. Raises SettingsInvalid for a folder whose name the configuration cannot say.
     """
-    nats = server_file(folder).absolute().parent
-    if not str(nats).isprintable() or set(str(nats)) & set('"\\'):
+    base = "" if node else f"{server_folder(folder).absolute()}/"
+    if not base.isprintable() or set(base) & set('"\\'):
         raise SettingsInvalid("nats-server's configuration cannot name this folder", where=str(folder))
-    transport = streams.Transport(
-        str(nats / "server.crt"), str(nats / "server.key"), str(nats / "ca.crt"), str(nats / "jetstream")
+    places = Places(
+        f"{base}server.crt", f"{base}server.key", f"{base}ca.crt", f"{base}jetstream", f"{base}accounts"
     )
-    whole = streams.server_configuration(record.users(), transport, listen=record.listen)
-    return f'server_name: "{record.fleet}-1"\npid_file: "{server_pid_file(nats.parent)}"\n{whole}'
+    trust = Trust(
+        read_token(folder, OPERATOR_TOKEN),
+        record.accounts[SYS],
+        {key: read_token(folder, name) for name, key in record.accounts.items()},
+    )
+    if node is None:
+        return server_configuration(f"{record.fleet}-1", record.listen, trust, places)
+    host = record.listen.rpartition(":")[0]
+    routes = Routes(
+        record.fleet,
+        f"{host}:{node.routes_port}",
+        [f"{address(one.host)}:{one.routes_port}" for one in record.nodes if one != node],
+        "routes.crt",
+        "routes.key",
+        "routes-ca.crt",
+    )
+    return server_configuration(f"{record.fleet}-{node.name}", f"{host}:{node.port}", trust, places, routes)
 
 
-def write_server(folder: Path, record: FleetRecord) -> bool:
-    """server.conf as the record has it; False when nothing changed."""
-    return write_whole(server_file(folder), server_configuration(folder, record), secret=True)
+def write_servers(folder: Path, record: FleetRecord) -> bool:
+    """Every server.conf as record and tokens have it; False when nothing changed."""
+    changed = False
+    for node in record.nodes or (None,):
+        file = server_folder(folder, node) / "server.conf"
+        changed |= write_whole(file, configuration(folder, record, node))
+    return changed
+
+
+def address(host: str) -> str:
+    """As it stands before a port."""
+    return f"[{host}]" if ":" in host else host

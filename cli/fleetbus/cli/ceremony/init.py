@@ -1,58 +1,66 @@
-"""`fleetbus init`: a fleet's keys, certificates and configuration (offline); Vault's part; the streams (online).
+"""`fleetbus init`: a fleet's keys, certificates, tokens and configuration (offline); Vault's part.
 
-Every part can be repeated: what is there stays as it is.
+Every part can be repeated: what is there stays as it is. `online.py` is the second half.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nacl.signing import SigningKey
+
+from fleetbus.cli.ceremony.certificates import write_certificates
 from fleetbus.cli.ceremony.files import read_text, write_whole
-from fleetbus.cli.ceremony.folder import (
-    authority_file,
-    ensure_seed,
-    read_seed,
-    seed_file,
-    server_file,
-    vault_token_file,
-    write_server,
-)
+from fleetbus.cli.ceremony.folder import address, seed_file, vault_token_file
+from fleetbus.cli.ceremony.issue import Say, UserPlace, ensure_credential, issue
+from fleetbus.cli.ceremony.keys import ACCOUNTS, SigningKeys, ensure_key, ensure_root
 from fleetbus.cli.ceremony.record import (
     FILE,
     FleetRecord,
+    Node,
     Person,
+    Signing,
     VaultPlace,
     changing,
     read_record,
     write_record,
 )
-from fleetbus.runtime.certificates import Issued, issue_server, make_authority
-from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.ports import Signer
 from fleetbus.schemas import subjects, vault_policies
-from fleetbus.schemas.errors import AlreadyExists, BusUnavailable, NotFound, SettingsInvalid
+from fleetbus.schemas.accounts import (
+    CONTROLLER,
+    FLEET,
+    OPERATOR,
+    OPERATORS,
+    SUBSCRIBER,
+    SYS,
+    SYSTEM,
+    Keys,
+    accounts,
+    role_key_name,
+)
+from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
+from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
 
 if TYPE_CHECKING:
     from fleetbus.runtime.vault_admin import VaultAdmin
 
 CONTROLLER_TOKEN_PERIOD_S = 7 * 24 * 3600
 """The controller renews its token; unused for so long it ends."""
-_CONNECT_TIMEOUT_S = 10.0
-
-Say = Callable[[str], None]
-"""Told one line about each thing that was made or changed."""
+_CLUSTER_SIZES = (3, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
     """What a fleet is made of. `hosts`: names and addresses by which the bus is reached; `port` its port.
 
+    `nodes`: the servers of a bus of several, each with its own host; `hosts` are then further names of them all.
     What is not given stays as the fleet has it; a new one has port 4222 on every address, the operator `admin`
-    and the subscriber `events`.
+    and the subscriber `events`, and keeps its keys in files.
     """
 
     fleet: str
@@ -61,36 +69,60 @@ class FleetPlan:
     listen_host: str = ""
     operators: tuple[str, ...] = ()
     subscribers: tuple[str, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    signing: Signing | None = None
 
 
-def make_fleet(folder: Path, plan: FleetPlan, now: datetime, say: Say = lambda line: None) -> FleetRecord:
-    """The offline half. Raises AlreadyExists when another fleet's folder is named, DocumentInvalid, SettingsInvalid."""
+async def make_fleet(
+    folder: Path,
+    plan: FleetPlan,
+    keys: SigningKeys,
+    now: datetime,
+    say: Say = lambda line: None,
+    *,
+    root_key: Path | None = None,
+) -> FleetRecord:
+    """The offline half. `root_key`: the file of the root's seed, which then is nowhere in the folder.
+
+    Raises AlreadyExists when another fleet's folder is named, DocumentInvalid, SettingsInvalid, NotFound.
+    """
+    _check(folder, plan)
+    while True:
+        known = _known(folder)
+        whole = _completed(plan, known, folder)
+        record = await _record(folder, whole, known, keys, now, say, root_key)
+        with changing(folder):
+            if _known(folder) != known:
+                continue
+            write_certificates(folder, record, known, now, say)
+            # Before the record, with which it is compared: whoever is interrupted here goes on where it was.
+            if write_controller(folder, record, known):
+                say("controller.json written")
+            if write_record(folder, record):
+                say(f"{folder / FILE} written")
+        await issue(folder, keys, now, say, root_key=root_key)
+        return record
+
+
+def _known(folder: Path) -> FleetRecord | None:
+    return read_record(folder) if (folder / FILE).is_file() else None
+
+
+def _check(folder: Path, plan: FleetPlan) -> None:
+    """What is wrong is said before anything is made."""
     subjects.cluster_name(plan.fleet)
-    for name in (*plan.operators, *plan.subscribers):
+    for name in (*plan.operators, *plan.subscribers, *(one.name for one in plan.nodes)):
         subjects.cluster_name(name)
-    if not plan.hosts and not (folder / FILE).is_file():
+    if not plan.hosts and not plan.nodes and not (folder / FILE).is_file():
         raise SettingsInvalid("no host of the bus is named", remedy="give --host, such as bus.example.com")
+    if plan.nodes and len({one.name for one in plan.nodes}) not in _CLUSTER_SIZES:
+        raise SettingsInvalid(
+            "a bus of several servers has three or five, of different names", remedy="give --node three times"
+        )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with changing(folder):
-        known = read_record(folder) if (folder / FILE).is_file() else None
-        if known and known.fleet != plan.fleet:
-            raise AlreadyExists(
-                f"the folder holds the fleet `{known.fleet}`", where=str(folder), remedy="take another folder"
-            )
-        plan = _completed(plan, known)
-        record = _record(folder, plan, known)
-        _certificates(folder, plan, known, now, say)
-        # Before the record, with which it is compared: whoever is interrupted here goes on where it was.
-        if write_controller(folder, record, known):
-            say("controller.json written")
-        if write_record(folder, record):
-            say(f"{folder / FILE} written")
-        if write_server(folder, record):
-            say("nats/server.conf written")
-    return record
 
 
-def _completed(plan: FleetPlan, known: FleetRecord | None) -> FleetPlan:
+def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> FleetPlan:
     """With what is not given as the fleet has it, or as a new one has it."""
     if known is None:
         return replace(
@@ -99,6 +131,17 @@ def _completed(plan: FleetPlan, known: FleetRecord | None) -> FleetPlan:
             listen_host=plan.listen_host or "0.0.0.0",
             operators=plan.operators or ("admin",),
             subscribers=plan.subscribers or ("events",),
+            signing=plan.signing or "files",
+        )
+    if known.fleet != plan.fleet:
+        raise AlreadyExists(
+            f"the folder holds the fleet `{known.fleet}`", where=str(folder), remedy="take another folder"
+        )
+    if plan.nodes and {one.name for one in plan.nodes} != {one.name for one in known.nodes}:
+        raise AlreadyExists("the fleet's bus has other servers", where=str(folder / FILE))
+    if plan.signing and plan.signing != known.signing:
+        raise AlreadyExists(
+            f"the fleet's signing keys live elsewhere: {known.signing}", where=str(folder / FILE)
         )
     host, _, port = known.listen.rpartition(":")
     return replace(
@@ -106,54 +149,83 @@ def _completed(plan: FleetPlan, known: FleetRecord | None) -> FleetPlan:
         hosts=plan.hosts or known.hosts,
         port=plan.port or int(port),
         listen_host=plan.listen_host or host.strip("[]"),
+        nodes=plan.nodes or known.nodes,
+        signing=known.signing,
     )
 
 
-def _record(folder: Path, plan: FleetPlan, known: FleetRecord | None) -> FleetRecord:
+async def _record(
+    folder: Path,
+    plan: FleetPlan,
+    known: FleetRecord | None,
+    keys: SigningKeys,
+    now: datetime,
+    say: Say,
+    root_key: Path | None,
+) -> FleetRecord:
     """The keys that are missing are made first, so that a record never names one that is nowhere."""
+    public = await _keys(known, keys)
+    users = [
+        UserPlace("system", "system", SYS, SYSTEM),
+        UserPlace("controller", "controller", FLEET, CONTROLLER),
+    ]
     people = {(one.role, one.name): one for one in (known.people if known else ())}
-    for name in plan.operators:
-        people["operator", name] = Person(name=name, nkey=ensure_seed(folder, f"operator-{name}"))
-    for name in plan.subscribers:
-        nkey = ensure_seed(folder, f"subscriber-{name}")
-        people["subscriber", name] = Person(name=name, nkey=nkey, role="subscriber")
+    wanted = {*people, *((OPERATOR, name) for name in plan.operators)}
+    wanted |= {(SUBSCRIBER, name) for name in plan.subscribers}
+    users += [UserPlace(f"{role}-{name}", name, OPERATORS, role) for role, name in sorted(wanted)]
+    nkeys = {one: await ensure_credential(folder, one, public, keys, now, say) for one in users}
+    system, controller, *others = users
+    servers = [(node.host, node.port) for node in plan.nodes] or [(host, plan.port) for host in plan.hosts]
+    accounts_signing = known.accounts_signing if known else (await _signer(keys, ACCOUNTS)).public_key
+    with changing(folder):
+        root = ensure_root(folder, root_key, known.operator if known else "")
+        signing_key = public_key(ensure_key(seed_file(folder, "controller-signing")))
     return FleetRecord(
         fleet=plan.fleet,
         epoch=known.epoch if known else 1,
-        bus_servers=tuple(f"tls://{_address(host)}:{plan.port}" for host in plan.hosts),
+        bus_servers=tuple(f"tls://{address(host)}:{port}" for host, port in servers),
         hosts=plan.hosts,
-        listen=f"{_address(plan.listen_host)}:{plan.port}",
-        system=ensure_seed(folder, "system"),
-        controller=ensure_seed(folder, "controller"),
-        signing_keys=(ensure_seed(folder, "controller-signing"),),
-        people=tuple(people[key] for key in sorted(people)),
+        listen=f"{address(plan.listen_host)}:{plan.port}",
+        nodes=plan.nodes,
+        signing=plan.signing or "files",
+        operator=root,
+        accounts_signing=accounts_signing,
+        accounts=dict(public.accounts),
+        roles=dict(public.roles),
+        system=nkeys[system],
+        controller=nkeys[controller],
+        signing_keys=(signing_key,),
+        people=tuple(_person(one, nkeys[one]) for one in others),
         clusters=known.clusters if known else (),
+        revoked=known.revoked if known else (),
         vault=known.vault if known else None,
     )
 
 
-def _address(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _person(place: UserPlace, nkey: str) -> Person:
+    return Person(name=place.name, nkey=nkey, role="subscriber" if place.role == SUBSCRIBER else "operator")
 
 
-def _certificates(folder: Path, plan: FleetPlan, known: FleetRecord | None, now: datetime, say: Say) -> None:
-    """The authority once; the server's certificate again when it shall be valid for other hosts."""
-    key_file = folder / "ca.key"
-    if not (key_file.is_file() and authority_file(folder).is_file()):
-        made = make_authority(f"{plan.fleet} bus", now)
-        write_whole(key_file, made.key, secret=True)
-        write_whole(authority_file(folder), made.certificate)
-        say("ca.crt, ca.key made")
-    authority = Issued(authority_file(folder).read_bytes(), key_file.read_bytes())
-    nats = folder / "nats"
-    write_whole(nats / "ca.crt", authority.certificate)
-    complete = (nats / "server.crt").is_file() and (nats / "server.key").is_file()
-    if complete and known and known.hosts == plan.hosts:
-        return
-    issued = issue_server(authority, plan.hosts[0], plan.hosts, now)
-    write_whole(nats / "server.key", issued.key, secret=True)
-    write_whole(nats / "server.crt", issued.certificate)
-    say(f"nats/server.crt made for {', '.join(plan.hosts)}")
+async def _signer(keys: SigningKeys, name: str) -> Signer:
+    return await keys.ensure(name, Kind.OPERATOR)
+
+
+async def _keys(known: FleetRecord | None, keys: SigningKeys) -> Keys:
+    """Those that the fleet has, and new ones for what the contract has besides."""
+    contract = known.contract_accounts() if known else accounts({subjects.MAIN: 0}, 0)
+    found = {one.name: known.accounts.get(one.name, "") if known else "" for one in contract}
+    roles = dict(known.roles) if known else {}
+    for account in contract:
+        for role in account.roles:
+            name = role_key_name(account.name, role.name)
+            if name not in roles:
+                roles[name] = (await keys.ensure(name, Kind.ACCOUNT)).public_key
+    return Keys({name: key or account_key() for name, key in found.items()}, roles)
+
+
+def account_key() -> str:
+    """A new account's public key. Nobody keeps the other half: a strict operator's accounts never sign."""
+    return nkey_of(bytes(SigningKey.generate().verify_key), Kind.ACCOUNT)
 
 
 def write_controller(folder: Path, record: FleetRecord, before: FleetRecord | None = None) -> bool:
@@ -184,7 +256,7 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
         "epoch": record.epoch,
         "busServers": list(record.bus_servers),
         "busCaFile": "ca.crt",
-        "busSeedFile": "keys/controller.seed",
+        "busCredentialFile": "keys/controller.creds",
         "signingSeedFile": "keys/controller-signing.seed",
         "operators": {one.nkey: one.name for one in record.people if one.role == "operator"},
         "workDir": "work",
@@ -222,39 +294,3 @@ async def make_vault(
         write_controller(folder, changed, known)
         write_record(folder, changed)
     return changed
-
-
-async def make_streams(folder: Path, record: FleetRecord, clock: Clock, *, replicas: int = 1) -> None:
-    """The online half, with the controller's credential. Raises BusUnavailable, NotPermitted."""
-    import asyncio
-
-    from fleetbus.cli.ceremony.servers import quiet_log
-    from fleetbus.runtime.bus import BusSettings, NatsBus
-    from fleetbus.runtime.nats_streams import ensure_streams
-
-    settings = BusSettings(
-        servers=record.bus_servers,
-        nkey_seed=read_seed(folder, "controller"),
-        inbox_prefix=subjects.CONTROLLER_INBOX,
-        name="fleetbus-init",
-        ca_file=str(authority_file(folder)),
-    )
-    async with NatsBus(settings, clock, quiet_log()) as bus:
-        try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                await bus.wait_connected()
-        except TimeoutError as error:
-            raise BusUnavailable(
-                f"no connection within {_CONNECT_TIMEOUT_S:.0f} s",
-                where=", ".join(record.bus_servers),
-                remedy=f"start it: nats-server -c {server_file(folder)}",
-            ) from error
-        await ensure_streams(bus, replicas=replicas)
-
-
-def person_seed_file(folder: Path, record: FleetRecord, name: str) -> Path:
-    """Where an operator's or a subscriber's seed lies. Raises NotFound."""
-    for one in record.people:
-        if one.name == name:
-            return seed_file(folder, f"{one.role}-{name}").absolute()
-    raise NotFound(f"the fleet has nobody named `{name}`", where=str(folder / FILE))

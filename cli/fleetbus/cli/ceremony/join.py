@@ -7,25 +7,31 @@ joined keeps its key, which lies in its own Secret and nowhere else.
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nacl.signing import SigningKey
 
+from fleetbus.cli.ceremony.admit import Identity, JoinRequest, admit
 from fleetbus.cli.ceremony.agent_pod import NAME, NAMESPACE
 from fleetbus.cli.ceremony.files import read_text
-from fleetbus.cli.ceremony.folder import authority_file, server_file, write_server
-from fleetbus.cli.ceremony.record import FleetRecord, Member, changing, read_record, write_record
+from fleetbus.cli.ceremony.folder import authority_file
+from fleetbus.cli.ceremony.issue import Say, agent_token, issue
+from fleetbus.cli.ceremony.keys import SigningKeys
+from fleetbus.cli.ceremony.online import Push
+from fleetbus.cli.ceremony.record import FleetRecord, read_record
 from fleetbus.runtime.jwks import public_keys
 from fleetbus.runtime.ports import Kube, Resource
 from fleetbus.schemas import vault_policies
+from fleetbus.schemas.accounts import agents_account
 from fleetbus.schemas.capabilities.secrets import VAULT_AUDIENCE
 from fleetbus.schemas.documents import API_VERSION
-from fleetbus.schemas.errors import AlreadyExists, NotFound, ObjectInvalid, SettingsInvalid
-from fleetbus.schemas.signing import key_of_seed, public_key, seed_of
-from fleetbus.schemas.subjects import MAIN, ClusterId
+from fleetbus.schemas.errors import NotFound, ObjectInvalid, SettingsInvalid
+from fleetbus.schemas.nkeys import key_of_seed, seed_of
+from fleetbus.schemas.subjects import ClusterId
 
 if TYPE_CHECKING:
     from fleetbus.runtime.vault_admin import VaultAdmin
@@ -37,47 +43,6 @@ _NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False)
 _SECRETS = Resource("", "v1", "secrets", "Secret", True)
 # What others need before they can be applied, by kind.
 _FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "Role")
-
-Say = Callable[[str], None]
-Reload = Callable[[str], Awaitable[None]]
-"""Gives the running bus its new configuration; it is told the text."""
-
-
-@dataclass(frozen=True, slots=True)
-class JoinRequest:
-    """Which cluster, with which labels. `bus_servers` when agents reach the bus by other addresses.
-
-    `stored_uid`: what the controller knows of that name, '' for nothing. `replace`: whatever had the name gives
-    way. Raises DocumentInvalid for what cannot name a cluster.
-    """
-
-    name: str
-    realm: str = MAIN
-    labels: Mapping[str, str] = field(default_factory=dict)
-    owner: str = ""
-    bus_servers: tuple[str, ...] = ()
-    stored_uid: str = ""
-    replace: bool = False
-
-    def __post_init__(self) -> None:
-        ClusterId(self.realm, self.name)
-
-    @property
-    def id(self) -> ClusterId:
-        return ClusterId(self.realm, self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a cluster is: its UID, the public keys of its tokens, and its agent's seed."""
-
-    uid: str
-    token_keys: tuple[str, ...]
-    seed: str = field(repr=False)
-
-    @property
-    def nkey(self) -> str:
-        return public_key(key_of_seed(self.seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +60,11 @@ async def join(
     folder: Path,
     kube: Kube,
     manifests: Sequence[Mapping[str, Any]],
+    keys: SigningKeys,
+    now: datetime,
     *,
     vault: VaultAdmin | None = None,
-    reload: Reload | None = None,
+    push: Push | None = None,
     write_objects: bool = True,
     say: Say = lambda line: None,
 ) -> Joined:
@@ -105,11 +72,20 @@ async def join(
 
     `write_objects` False leaves the cluster untouched: the objects are in the answer, the seed among them.
     Raises NotFound (no fleet in the folder), AlreadyExists (another cluster has the name), KubeUnavailable,
-    ApplyRefused, VaultUnavailable, VaultForbidden.
+    ApplyRefused, VaultUnavailable, VaultForbidden, BusUnavailable.
     """
     read_record(folder)
-    identity = await read_identity(kube)
-    record = await _admit(folder, request, identity, reload, say)
+    found = await read_identity(kube)
+    record, member = await admit(folder, request, found, keys, now)
+    identity = replace(found, token=await agent_token(record, member, keys))
+    # Most joins change no account: its role's key has signed for the cluster, and the bus knows that key.
+    changed = await issue(folder, keys, now, say)
+    if request.replace and not changed:
+        # Perhaps somebody who replaced it could not tell the bus.
+        changed = (agents_account(request.realm),)
+    if changed and push is not None:
+        await push(changed)
+        say(f"bus told of {', '.join(changed)}")
     entity = ""
     if vault is not None:
         entity = await make_vault_identity(vault, request.id, identity, say)
@@ -125,65 +101,23 @@ async def read_identity(kube: Kube) -> Identity:
     """UID of kube-system, the keys that sign its tokens, and the seed of a former join or a new one."""
     system = await kube.get(_NAMESPACES, "", "kube-system", metadata_only=True)
     keys = public_keys(await kube.read_path("/openid/v1/jwks"))
-    return Identity(str(system["metadata"]["uid"]), tuple(keys), await _seed(kube))
+    return Identity(str(system["metadata"]["uid"]), tuple(keys), *await _credential(kube))
 
 
-async def _seed(kube: Kube) -> str:
+async def _credential(kube: Kube) -> tuple[str, str]:
+    """Seed and token of a former join; a new seed and no token without one."""
     try:
-        found = await kube.get(_SECRETS, NAMESPACE, NAME)
+        values = (await kube.get(_SECRETS, NAMESPACE, NAME)).get("data") or {}
     except NotFound:
-        return seed_of(SigningKey.generate())
+        values = {}
     try:
-        seed = base64.b64decode((found.get("data") or {}).get("seed", ""), validate=True).decode().strip()
+        seed, token = (
+            base64.b64decode(values.get(key, ""), validate=True).decode().strip() for key in ("seed", "jwt")
+        )
         key_of_seed(seed)
     except (ValueError, SettingsInvalid):
-        return seed_of(SigningKey.generate())
-    return seed
-
-
-async def _admit(
-    folder: Path, request: JoinRequest, identity: Identity, reload: Reload | None, say: Say
-) -> FleetRecord:
-    """The cluster's user on the bus."""
-    member = Member(realm=request.realm, name=request.name, nkey=identity.nkey, uid=identity.uid)
-    with changing(folder):
-        known = read_record(folder)
-        refuse_another(known, request, member)
-        admitted = known.with_member(member)
-        write_record(folder, admitted)
-        changed = write_server(folder, admitted)
-    if changed:
-        say(f"user of {request.name} written into nats/server.conf")
-    if changed and reload is not None:
-        await reload(read_text(server_file(folder)))
-        say("bus reloaded")
-    return admitted
-
-
-def refuse_another(record: FleetRecord, request: JoinRequest, member: Member) -> None:
-    """A name never passes silently from one cluster to another, nor a cluster to a second name.
-
-    Raises AlreadyExists.
-    """
-    for one in record.clusters:
-        if one.id != member.id and (one.nkey == member.nkey or one.uid == member.uid):
-            raise AlreadyExists(
-                f"this cluster has joined as `{one.name}`",
-                where=f"kube-system {member.uid}",
-                remedy=f"remove it first: fleetbus cluster remove {one.name}",
-            )
-    if request.replace:
-        return
-    known = next((one for one in record.clusters if one.id == member.id), None)
-    uids = {uid for uid in (known.uid if known else "", request.stored_uid) if uid}
-    # Of one that joined before its UID was kept, the key in its Secret says whether it is the same.
-    unknown = known is not None and not uids and known.nkey != member.nkey
-    if unknown or uids - {member.uid}:
-        raise AlreadyExists(
-            f"another cluster has joined as `{member.name}`",
-            where=f"kube-system {member.uid}",
-            remedy="take another name, or give --replace if this one stands in its place",
-        )
+        return seed_of(SigningKey.generate()), ""
+    return seed, token
 
 
 async def make_vault_identity(
@@ -213,6 +147,7 @@ def secret(
     """The Secret from which the agent takes its settings. It holds the seed."""
     values = {
         "seed": identity.seed,
+        "jwt": identity.token,
         "fleet": record.fleet,
         "realm": request.realm,
         "cluster": request.name,

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleetbus.cli.ceremony.files import read_text
-from fleetbus.cli.ceremony.folder import server_file, write_server
-from fleetbus.cli.ceremony.join import Reload, Say
+from fleetbus.cli.ceremony.issue import Say, issue
+from fleetbus.cli.ceremony.keys import SigningKeys
+from fleetbus.cli.ceremony.online import Push
 from fleetbus.cli.ceremony.record import changing, read_record, write_record
 from fleetbus.schemas import vault_policies
+from fleetbus.schemas.accounts import agents_account
 from fleetbus.schemas.subjects import ClusterId
 
 if TYPE_CHECKING:
     from fleetbus.runtime.vault_admin import VaultAdmin
 
 
-async def leave_bus(cluster: ClusterId, folder: Path, reload: Reload | None, say: Say) -> None:
-    """Its user is taken out; once the bus has reloaded, it is disconnected."""
+async def leave_bus(
+    cluster: ClusterId, folder: Path, keys: SigningKeys, now: datetime, push: Push | None, say: Say
+) -> None:
+    """Its user is revoked; once the bus knows, every server disconnects it and takes its token no more.
+
+    Raises BusUnavailable when the bus could not be told: then `push` has to be done again.
+    """
     with changing(folder):
-        record = read_record(folder).without_member(cluster)
-        write_record(folder, record)
-        changed = write_server(folder, record)
-    if changed:
-        say(f"user of {cluster.name} taken out of nats/server.conf")
-        if reload is not None:
-            await reload(read_text(server_file(folder)))
-            say("bus reloaded")
+        record = read_record(folder).without_member(cluster, now)
+        if write_record(folder, record):
+            say(f"user of {cluster.name} revoked")
+    await issue(folder, keys, now, say)
+    account = agents_account(cluster.realm)
+    # Also when nothing has changed: perhaps somebody could not tell the bus.
+    if push is not None and account in record.accounts:
+        await push((account,))
+        say(f"bus told of {account}")
 
 
 async def leave_vault(cluster: ClusterId, vault: VaultAdmin, say: Say) -> None:

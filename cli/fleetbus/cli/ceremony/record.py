@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from pydantic import model_validator
 
 from fleetbus.cli.ceremony.files import read_text, write_whole
-from fleetbus.schemas import streams, subjects
+from fleetbus.schemas.accounts import Account, Keys, accounts, agents_account
 from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.models import Received
-from fleetbus.schemas.subjects import ClusterId
+from fleetbus.schemas.subjects import MAIN, ClusterId
 
 FILE = "fleet.json"
+ROUTES_ABOVE = 2000
+"""The servers of a bus of several meet at a port so far above that of their clients: 6222 with 4222."""
 
 
 class Person(Received):
@@ -28,13 +32,27 @@ class Person(Received):
     role: Literal["operator", "subscriber"] = "operator"
 
 
+class Node(Received):
+    """One of several servers of the bus: `host` is how clients and the other servers reach it."""
+
+    name: str
+    host: str
+    port: int
+
+    @property
+    def routes_port(self) -> int:
+        """Where the other servers connect."""
+        return self.port + ROUTES_ABOVE
+
+
 class Member(Received):
-    """A cluster's user on the bus. `uid`: of its kube-system, empty when it joined before that was kept."""
+    """A cluster's user on the bus. `uid`: of its kube-system. `issued`: when its token was, in seconds since 1970."""
 
     realm: str
     name: str
     nkey: str
     uid: str = ""
+    issued: int = 0
 
     @model_validator(mode="after")
     def _is_a_cluster(self) -> Member:
@@ -49,6 +67,14 @@ class Member(Received):
         return ClusterId(self.realm, self.name)
 
 
+class Revoked(Received):
+    """A key whose tokens of this moment (in seconds since 1970) or before count no more."""
+
+    account: str
+    nkey: str
+    at: int
+
+
 class VaultPlace(Received):
     """Where Vault is; `ca` is PEM, empty for the machine's authorities."""
 
@@ -56,49 +82,73 @@ class VaultPlace(Received):
     ca: str = ""
 
 
+Signing = Literal["files", "vault-transit"]
+"""Where the keys live that sign tokens."""
+
+
 class FleetRecord(Received):
-    """Public keys and addresses only: it can be kept in Git."""
+    """Public keys and addresses only: it can be kept in Git.
+
+    `operator` is the root, `accounts_signing` what signs accounts' tokens, `accounts` and `roles` the keys of
+    accounts and of what signs users' tokens, by name.
+    """
 
     fleet: str
     epoch: int = 1
     bus_servers: tuple[str, ...]
     hosts: tuple[str, ...]
     listen: str
+    nodes: tuple[Node, ...] = ()
+    signing: Signing = "files"
+    operator: str
+    accounts_signing: str
+    accounts: dict[str, str]
+    roles: dict[str, str]
     system: str
     controller: str
     signing_keys: tuple[str, ...]
     people: tuple[Person, ...] = ()
     clusters: tuple[Member, ...] = ()
+    revoked: tuple[Revoked, ...] = ()
     vault: VaultPlace | None = None
 
-    def with_member(self, member: Member) -> FleetRecord:
-        """This record with a cluster's user, instead of one that the cluster had before."""
-        others = [one for one in self.clusters if one.id != member.id]
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.accounts, self.roles)
+
+    def contract_accounts(self) -> tuple[Account, ...]:
+        """The accounts as the contract has them, with room for who is there."""
+        sizes = dict.fromkeys([MAIN, *self._realms()], 0)
+        sizes |= Counter(one.realm for one in self.clusters)
+        return accounts(sizes, len(self.people))
+
+    def _realms(self) -> list[str]:
+        prefix = agents_account(MAIN).removesuffix(MAIN)
+        return [name.removeprefix(prefix) for name in self.accounts if name.startswith(prefix)]
+
+    def with_member(self, member: Member, now: datetime) -> FleetRecord:
+        """This record with a cluster's user; the key of one that the cluster had before is revoked."""
+        known = next((one for one in self.clusters if one.id == member.id), None)
+        gone = self.without_member(member.id, now) if known and known.nkey != member.nkey else self
+        others = [one for one in gone.clusters if one.id != member.id]
         ordered = sorted([*others, member], key=lambda one: (one.realm, one.name))
-        return self.model_copy(update={"clusters": tuple(ordered)})
+        return gone.model_copy(update={"clusters": tuple(ordered)})
 
-    def without_member(self, cluster: ClusterId) -> FleetRecord:
-        return self.model_copy(update={"clusters": tuple(one for one in self.clusters if one.id != cluster)})
+    def without_member(self, cluster: ClusterId, now: datetime) -> FleetRecord:
+        """Without its user, whose key is revoked."""
+        leaving = [one for one in self.clusters if one.id == cluster]
+        revoked = {(one.account, one.nkey): one for one in self.revoked}
+        for one in leaving:
+            account = agents_account(one.realm)
+            at = max(int(now.timestamp()), one.issued, self.revoked_at(account, one.nkey))
+            revoked[account, one.nkey] = Revoked(account=account, nkey=one.nkey, at=at)
+        staying = tuple(one for one in self.clusters if one.id != cluster)
+        ordered = tuple(revoked[key] for key in sorted(revoked))
+        return self.model_copy(update={"clusters": staying, "revoked": ordered})
 
-    def users(self) -> streams.Users:
-        """Everybody the bus knows, with permissions."""
-        realms: dict[str, tuple[streams.User, ...]] = {subjects.MAIN: ()}
-        for one in self.clusters:
-            user = streams.User(one.nkey, streams.agent_permissions(one.id), one.name)
-            realms[one.realm] = (*realms.get(one.realm, ()), user)
-        people = tuple(
-            streams.User(
-                one.nkey,
-                streams.operator_permissions(one.nkey)
-                if one.role == "operator"
-                else streams.subscriber_permissions(one.nkey),
-                one.name,
-            )
-            for one in self.people
-        )
-        return streams.Users(
-            system=self.system, controllers=(self.controller,), operators=people, agents=realms
-        )
+    def revoked_at(self, account: str, nkey: str) -> int:
+        """A token must be younger than this; 0 when the key was never revoked."""
+        return next((one.at for one in self.revoked if (one.account, one.nkey) == (account, nkey)), 0)
 
 
 def read_record(folder: Path) -> FleetRecord:

@@ -1,28 +1,25 @@
-"""What a ceremony reaches: a cluster through a kubeconfig, Vault with its owner's token, the running bus."""
+"""What a ceremony reaches: a cluster through a kubeconfig, Vault with its owner's token, the signing keys."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import shlex
-import signal
-from contextlib import AbstractAsyncContextManager
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import structlog
 
 from fleetbus.cli.ceremony.files import read_text
-from fleetbus.cli.ceremony.folder import server_pid_file
-from fleetbus.cli.ceremony.join import Reload
-from fleetbus.cli.ceremony.record import VaultPlace
+from fleetbus.cli.ceremony.keys import FolderKeys, SigningKeys
+from fleetbus.cli.ceremony.record import Signing, VaultPlace
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
+from fleetbus.runtime.signers import TransitKeys
 from fleetbus.runtime.vault_admin import VaultAdmin
-from fleetbus.schemas.errors import NotFound, SettingsInvalid
-
-_COMMAND_TIMEOUT_S = 30.0
+from fleetbus.schemas.errors import SettingsInvalid
 
 
 def kube_client(kubeconfig: Path | None, context: str) -> KubeClient:
@@ -36,7 +33,7 @@ def vault_admin(
     place: VaultPlace, token_file: Path | None, ca_file: Path | None
 ) -> AbstractAsyncContextManager[VaultAdmin]:
     """Vault with its owner's token: from the file, or VAULT_TOKEN. Raises SettingsInvalid without one."""
-    token = read_text(token_file).strip() if token_file else os.environ.get("VAULT_TOKEN", "")
+    token = _vault_token(token_file)
     if not token:
         raise SettingsInvalid(
             "Vault's part needs its owner's token", remedy="give --vault-token-file, or set VAULT_TOKEN"
@@ -44,25 +41,31 @@ def vault_admin(
     return VaultAdmin(place.address, token, ca_file)
 
 
-def reload_by(how: str, folder: Path) -> Reload:
-    """`how`: a file with the server's process id, or a command line. Raises SettingsInvalid."""
-    file = Path(how)
-    if file.is_file():
-        return lambda _: _signal(file)
-    words = shlex.split(how)
-    if not words:
-        raise SettingsInvalid("--reload names neither a pid file nor a command")
-    if "/" in words[0]:
-        words[0] = str(Path(words[0]).absolute())
-        if not Path(words[0]).is_file():
-            raise SettingsInvalid("there is neither a pid file nor a command there", where=words[0])
-    return lambda _: _run(words, folder)
+@asynccontextmanager
+async def signing_keys(
+    folder: Path,
+    fleet: str,
+    signing: Signing,
+    place: VaultPlace | None,
+    token_file: Path | None,
+) -> AsyncIterator[SigningKeys]:
+    """Where a fleet's signing keys live. Vault is asked only when one of them is needed. Raises SettingsInvalid."""
+    if signing == "files":
+        yield FolderKeys(folder)
+        return
+    if place is None:
+        raise SettingsInvalid("the signing keys live in Vault", remedy="give --vault-address")
+    with tempfile.TemporaryDirectory(prefix="fleetbus-") as temporary:
+        ca_file = Path(temporary) / "ca.crt" if place.ca else None
+        if ca_file:
+            ca_file.write_text(place.ca)
+        prefix = f"fleetbus-{fleet}-"
+        async with TransitKeys(place.address, _vault_token(token_file), ca_file, prefix=prefix) as keys:
+            yield keys
 
 
-def default_reload(folder: Path) -> Reload | None:
-    """The server that was started from the fleet's folder and runs on this machine; None without its pid file."""
-    file = server_pid_file(folder)
-    return (lambda _: _signal(file)) if file.is_file() else None
+def _vault_token(token_file: Path | None) -> str:
+    return read_text(token_file).strip() if token_file else os.environ.get("VAULT_TOKEN", "")
 
 
 def quiet_log() -> structlog.typing.FilteringBoundLogger:
@@ -76,47 +79,3 @@ def quiet_log() -> structlog.typing.FilteringBoundLogger:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     return log
-
-
-async def _signal(file: Path) -> None:
-    text = read_text(file).strip()
-    if not text.isdigit():
-        raise SettingsInvalid("holds no process id", where=str(file))
-    gone = NotFound(
-        f"no nats-server runs as process {text}",
-        where=str(file),
-        remedy="the new configuration counts at its next start",
-    )
-    if _name_of(text) not in ("", "nats-server"):
-        raise gone
-    try:
-        os.kill(int(text), signal.SIGHUP)
-    except ProcessLookupError as error:
-        raise gone from error
-    except PermissionError as error:
-        raise SettingsInvalid(f"process {text} may not be signalled by this user", where=str(file)) from error
-
-
-def _name_of(pid: str) -> str:
-    """Of a process; '' where nobody says so. A number that was left in a file may be anybody's by now."""
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
-
-
-async def _run(words: list[str], folder: Path) -> None:
-    try:
-        process = await asyncio.create_subprocess_exec(*words, cwd=folder, stdin=asyncio.subprocess.DEVNULL)
-    except OSError as error:
-        raise SettingsInvalid(f"`{words[0]}` cannot be run: {error.strerror}", where="--reload") from error
-    try:
-        code = await asyncio.wait_for(process.wait(), _COMMAND_TIMEOUT_S)
-    except TimeoutError as error:
-        process.kill()
-        await process.wait()
-        raise SettingsInvalid(
-            f"`{words[0]}` did not end in {_COMMAND_TIMEOUT_S:.0f} s", where="--reload"
-        ) from error
-    if code != 0:
-        raise SettingsInvalid(f"`{words[0]}` ended with {code}", where="--reload")

@@ -118,7 +118,7 @@ class LocalFleet:
             "FLEETBUS_CONTEXT": founding.FLEET,
             "KUBECONFIG": str(self.dir / "kubeconfig"),
             "NATS_URL": self.nats.url.replace("nats://", "tls://"),
-            "NATS_NKEY": str(founding.seed_of_user(self.folder, founding.SUBSCRIBER)),
+            "NATS_CREDS": str(founding.credential_of(self.folder, founding.SUBSCRIBER)),
             "NATS_CA": str(self.folder / "ca.crt"),
             "VAULT_ADDR": self.vault.address,
             "VAULT_CACERT": str(self.vault.ca_file),
@@ -196,16 +196,15 @@ class LocalFleet:
         self._controller = await self._run(
             "controller", "fleetbus.controller", "--config", self.folder / "controller.json"
         )
-        bus = founding.Bus(self.nats)
         async with asyncio.TaskGroup() as joining:
             for member in self.members:
-                joining.create_task(self._join(member.name, bus, stack))
+                joining.create_task(self._join(member.name, stack))
         with self._timed("every cluster is Ready"):
             await self.wait_ready()
 
     async def _start_servers(self, stack: AsyncExitStack) -> None:
         binaries = await kubernetes_binaries(self._progress)
-        founding.found(self.folder, self.nats.reserve())
+        await founding.found(self.folder, self.nats.reserve())
         authority, certificate = await asyncio.to_thread(_vault_certificates, self.dir / "openbao")
         self._vault = OpenBao(self.processes, self.dir / "openbao", authority, certificate)
         planes = [
@@ -232,12 +231,12 @@ class LocalFleet:
         programs = [*self.agents.values(), *([self._controller] if self._controller else [])]
         await asyncio.gather(*(program.stop(5) for program in programs))
 
-    async def _join(self, name: str, bus: founding.Bus, stack: AsyncExitStack) -> None:
+    async def _join(self, name: str, stack: AsyncExitStack) -> None:
         """The ceremony, the Cluster document, the agent's folder and its process."""
         member = next(one for one in self.members if one.name == name)
         cluster = self.clusters[name]
         with self._timed(f"{name} has joined"):
-            document = await founding.join_member(member, self.folder, cluster, self.vault, bus)
+            document = await founding.join_member(member, self.folder, cluster, self.vault)
             await self._apply(document)
             await stack.enter_async_context(AgentFolder(cluster, self.dir / "agents" / name))
             self.agents[name] = await self.start_agent(name, f"{name}-agent")

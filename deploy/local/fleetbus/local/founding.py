@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fleetbus.cli.ceremony.admit import JoinRequest
 from fleetbus.cli.ceremony.files import write_whole
-from fleetbus.cli.ceremony.folder import authority_file, seed_file
-from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_streams, make_vault
-from fleetbus.cli.ceremony.join import JoinRequest, join
+from fleetbus.cli.ceremony.folder import authority_file, credential_file
+from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
+from fleetbus.cli.ceremony.join import join
+from fleetbus.cli.ceremony.keys import FolderKeys
 from fleetbus.cli.ceremony.manifests import agent_manifests
+from fleetbus.cli.ceremony.online import make_streams, push_accounts
 from fleetbus.cli.ceremony.record import FleetRecord, VaultPlace, read_record
 from fleetbus.client import Context, save_context
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.local.members import Member
-from fleetbus.local.nats import NatsServer
 from fleetbus.local.vault import OpenBao
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
@@ -27,10 +30,10 @@ FLEET = "local"
 OPERATOR = "admin"
 SUBSCRIBER = "events"
 BUS_CONFIGURATION = 'include "server.conf"'
-"""What nats-server is told: the file that the ceremonies write and that a reload reads again."""
+"""What nats-server is told: the file that the ceremonies write."""
 
 
-def found(folder: Path, bus_port: int) -> FleetRecord:
+async def found(folder: Path, bus_port: int) -> FleetRecord:
     """The offline half of `fleetbus init`; what is there stays as it is."""
     plan = FleetPlan(
         FLEET,
@@ -40,7 +43,7 @@ def found(folder: Path, bus_port: int) -> FleetRecord:
         operators=(OPERATOR,),
         subscribers=(SUBSCRIBER,),
     )
-    record = make_fleet(folder, plan, SystemClock().now())
+    record = await make_fleet(folder, plan, FolderKeys(folder), SystemClock().now())
     _allow_local_sources(folder / "controller.json")
     return record
 
@@ -58,21 +61,20 @@ async def finish(folder: Path, vault: OpenBao) -> FleetRecord:
         VaultAdmin(vault.address, vault.root_token, vault.ca_file) as admin,
         asyncio.TaskGroup() as tasks,
     ):
-        record = read_record(folder)
         making = tasks.create_task(make_vault(admin, place, folder))
-        tasks.create_task(make_streams(folder, record, SystemClock()))
+        tasks.create_task(make_streams(folder, SystemClock()))
     return making.result()
 
 
-def seed_of_user(folder: Path, user: str) -> Path:
-    """The file with the seed of the operator or of the subscriber."""
-    return seed_file(folder, f"{'operator' if user == OPERATOR else 'subscriber'}-{user}")
+def credential_of(folder: Path, user: str) -> Path:
+    """The file with the credential of the operator or of the subscriber."""
+    return credential_file(folder, f"{'operator' if user == OPERATOR else 'subscriber'}-{user}")
 
 
 def context(folder: Path, user: str) -> Context:
     """How a user reaches the fleet that was made in `folder`."""
     servers = read_record(folder).bus_servers
-    return Context(FLEET, servers, seed_of_user(folder, user), user, authority_file(folder), FLEET)
+    return Context(FLEET, servers, credential_of(folder, user), user, authority_file(folder), FLEET)
 
 
 def write_context(file: Path, folder: Path) -> None:
@@ -80,22 +82,7 @@ def write_context(file: Path, folder: Path) -> None:
     save_context(context(folder, OPERATOR), file=file)
 
 
-class Bus:
-    """The running bus as a ceremony tells it of a new user: one reload at a time."""
-
-    def __init__(self, server: NatsServer) -> None:
-        self._server = server
-        self._one = asyncio.Lock()
-
-    async def reload(self, text: str) -> None:
-        """`text` is in the file already, and perhaps more: the server reads the file."""
-        async with self._one:
-            await self._server.reload(BUS_CONFIGURATION)
-
-
-async def join_member(
-    member: Member, folder: Path, cluster: ControlPlane, vault: OpenBao, bus: Bus
-) -> dict[str, Any]:
+async def join_member(member: Member, folder: Path, cluster: ControlPlane, vault: OpenBao) -> dict[str, Any]:
     """One cluster's user, mount, entity, and agent's objects; the Cluster document, which is for the controller.
 
     Without a Deployment: the agent runs as a process of this machine, and kwok would only play its pod.
@@ -107,5 +94,14 @@ async def join_member(
         KubeClient(access, SystemClock()) as kube,
         VaultAdmin(vault.address, vault.root_token, vault.ca_file) as admin,
     ):
-        joined = await join(request, folder, kube, manifests, vault=admin, reload=bus.reload)
+        joined = await join(
+            request,
+            folder,
+            kube,
+            manifests,
+            FolderKeys(folder),
+            SystemClock().now(),
+            vault=admin,
+            push=partial(push_accounts, folder, clock=SystemClock()),
+        )
     return dict(joined.document)

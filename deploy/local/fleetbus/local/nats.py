@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +12,7 @@ from typing import Self
 from fleetbus.local.files import write_whole
 from fleetbus.local.ports import kept_port
 from fleetbus.local.processes import Process, Processes
-from fleetbus.runtime.clock import SystemClock
-from fleetbus.schemas.errors import ServerFailed, SettingsInvalid
-
-_RELOADED = "Reloaded server configuration"
-_NOT_RELOADED = "Failed to reload server configuration"
+from fleetbus.schemas.errors import ServerFailed
 
 
 class NatsServer:
@@ -89,32 +84,8 @@ class NatsServer:
         await self.stop()
         await self.start()
 
-    async def reload(self, config: str, timeout_s: float = 10.0) -> None:
-        """Give the running server another configuration, as `cluster join` does.
-
-        Raises SettingsInvalid with the server's words when it does not take it; then the old one is written
-        back and stays in force.
-        """
-        before, self._config = self._config, config
-        self._write()
-        log = self.process.log
-        at = log.stat().st_size
-        self.process.send(signal.SIGHUP)
-        clock = SystemClock()
-        end = clock.monotonic_s() + timeout_s
-        while clock.monotonic_s() < end:
-            said = log.read_bytes()[at:].decode(errors="replace")
-            if _RELOADED in said:
-                return
-            if _NOT_RELOADED in said:
-                break
-            await clock.sleep(0.02)
-        self._config = before
-        self._write()
-        raise SettingsInvalid(f"nats-server does not take the configuration: {self.process.last_line()}")
-
     def _write(self) -> None:
-        local = f"server_name: {self.name}\nlisten: 127.0.0.1:{self.port}\npid_file: nats.pid\n"
+        local = f"server_name: {self.name}\nlisten: 127.0.0.1:{self.port}\n"
         write_whole(self.config_file, f"{local}\n{self._config}\n", secret=True)
 
     async def _answers(self) -> bool:

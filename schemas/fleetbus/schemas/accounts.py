@@ -1,0 +1,260 @@
+"""The bus's accounts as data, and the claims of accounts and users made from it.
+
+Why the accounts are split: in one shared account any agent deletes any stream, since a direct get's empty
+answer goes to whatever reply subject the agent chose, written by the server, where no permission is checked.
+Agents and operators reach the account of the streams by imports only.
+
+A user's token is signed by the key of a role and says no permission of its own: the server takes them from the
+role's template in the account's claims, with the user's name and key filled in. So who holds a role's key can make
+users of that role and nothing else, and a changed permission needs no new token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fleetbus.schemas import subjects
+from fleetbus.schemas.nats_jwt import Claims
+from fleetbus.schemas.streams import (
+    ARTIFACTS,
+    DESIRED,
+    EVENTS,
+    MAX_PAYLOAD_BYTES,
+    Permissions,
+    agent_permissions,
+    operator_permissions,
+    subscriber_permissions,
+)
+from fleetbus.schemas.subjects import ROOT, ClusterId, cluster_name
+
+SYS, FLEET, OPERATORS = "SYS", "FLEET", "OPERATORS"
+SYSTEM, CONTROLLER, OPERATOR, SUBSCRIBER, AGENT = "system", "controller", "operator", "subscriber", "agent"
+
+CONNECTIONS_AN_AGENT = 2
+"""While one pod takes over from another."""
+CONNECTIONS_A_PERSON = 32
+"""Each command and each program that listens has one."""
+SPARE_CONNECTIONS = 16
+SUBSCRIPTIONS_A_CONNECTION = 64
+"""An agent has four, a client one for each thing that it follows."""
+LEAST_AGENTS, LEAST_PEOPLE = 64, 8
+"""For so many an account has room from the start."""
+
+_NAME, _SUBJECT = "{{name()}}", "{{subject()}}"
+# Stand in a template's place where a permission is built; neither occurs in any other subject.
+_ANY_CLUSTER = "x-any-cluster-x"
+_ANY_KEY = "U" + "A" * 55
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A subject that other accounts may import. `many`: a service that answers with several messages."""
+
+    kind: Literal["service", "stream"]
+    subject: str
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A subject of FLEET's. `share`: the service is told by the server who asks."""
+
+    kind: Literal["service", "stream"]
+    subject: str
+    share: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What users of one kind may do, as a template; None is everything in their account."""
+
+    name: str
+    permissions: Permissions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account: -1 is no limit. Subscriptions are counted by connection, connections by account."""
+
+    name: str
+    roles: tuple[Role, ...]
+    exports: tuple[Export, ...] = ()
+    imports: tuple[Import, ...] = ()
+    connections: int = -1
+    subscriptions: int = -1
+    payload_bytes: int = -1
+    jetstream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Public keys: of each account by name, and of each role by `role_key_name`."""
+
+    accounts: Mapping[str, str]
+    roles: Mapping[str, str]
+
+
+def agents_account(realm: str) -> str:
+    """The name of a realm's account. Raises DocumentInvalid."""
+    return f"AGENTS_{cluster_name(realm)}"
+
+
+def role_key_name(account: str, role: str) -> str:
+    return f"{account}.{role}"
+
+
+def room(count: int, least: int) -> int:
+    """For how many an account has room: it doubles, so that joining seldom changes the account."""
+    while least < count:
+        least *= 2
+    return least
+
+
+def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
+    """All accounts of a fleet. `clusters`: how many each realm has, one realm an account."""
+    return (
+        Account(SYS, (Role(SYSTEM),)),
+        Account(FLEET, (Role(CONTROLLER),), exports=_exports(), jetstream=True),
+        Account(
+            OPERATORS,
+            (
+                Role(OPERATOR, _template(operator_permissions(_ANY_KEY))),
+                Role(SUBSCRIBER, _template(subscriber_permissions(_ANY_KEY))),
+            ),
+            imports=(
+                Import("service", subjects.ALL_API, share=True),
+                Import("service", subjects.ALL_SERVICES),
+                Import("service", subjects.direct_get(EVENTS.name)),
+                Import("stream", subjects.ALL_EVENTS),
+            ),
+            connections=room(people, LEAST_PEOPLE) * CONNECTIONS_A_PERSON + SPARE_CONNECTIONS,
+            subscriptions=SUBSCRIPTIONS_A_CONNECTION,
+            payload_bytes=MAX_PAYLOAD_BYTES,
+        ),
+        *(_agents(realm, count) for realm, count in sorted(clusters.items())),
+    )
+
+
+def _agents(realm: str, count: int) -> Account:
+    return Account(
+        agents_account(realm),
+        (Role(AGENT, _template(agent_permissions(ClusterId(realm, _ANY_CLUSTER)))),),
+        imports=(
+            *(Import("service", subject, share=True) for subject in _agent_services(realm)),
+            Import("stream", f"{ROOT}.nudge.{realm}.*.*"),
+            Import("stream", f"{ROOT}.query.{realm}.*"),
+        ),
+        connections=room(count, LEAST_AGENTS) * CONNECTIONS_AN_AGENT + SPARE_CONNECTIONS,
+        subscriptions=SUBSCRIPTIONS_A_CONNECTION,
+        payload_bytes=MAX_PAYLOAD_BYTES,
+    )
+
+
+def _exports() -> tuple[Export, ...]:
+    return (
+        *(Export("service", subject) for subject in _agent_services("*")),
+        Export("service", subjects.direct_get(EVENTS.name), many=True),
+        Export("service", subjects.ALL_API),
+        Export("service", subjects.ALL_SERVICES, many=True),
+        Export("stream", subjects.ALL_NUDGES),
+        Export("stream", subjects.ALL_QUERIES),
+        Export("stream", subjects.ALL_EVENTS),
+    )
+
+
+def _agent_services(realm: str) -> tuple[str, ...]:
+    get = subjects.direct_get
+    return (
+        get(DESIRED.name, f"{ROOT}.desired.{realm}.*"),
+        get(DESIRED.name, f"{ROOT}.command.{realm}.*"),
+        get(ARTIFACTS.name, subjects.ALL_ARTIFACTS),
+        get(EVENTS.name, f"{ROOT}.event.{realm}.*.>"),
+        f"{ROOT}.state.{realm}.*.*",
+        f"{ROOT}.result.{realm}.*",
+        f"{ROOT}.heartbeat.{realm}.*",
+        f"{ROOT}.answer.{realm}.*",
+    )
+
+
+def _template(permissions: Permissions) -> Permissions:
+    def opened(subject: str) -> str:
+        return subject.replace(_ANY_CLUSTER, _NAME).replace(_ANY_KEY, _SUBJECT)
+
+    return Permissions(tuple(map(opened, permissions.publish)), tuple(map(opened, permissions.subscribe)))
+
+
+def operator_claims(operator: str, name: str, signing_key: str, system: str, issued_at: int) -> Claims:
+    """The root's own token: which key signs accounts in its place, and which account is the system's.
+
+    Neither the root nor an account's own key signs anything else (`strict`): the latter need not even be kept.
+    """
+    body = {"signing_keys": [signing_key], "system_account": system, "strict_signing_key_usage": True}
+    return Claims("operator", operator, operator, name, issued_at, body=body)
+
+
+def account_claims(
+    account: Account, keys: Keys, signing_key: str, issued_at: int, revoked: Mapping[str, int]
+) -> Claims:
+    """`revoked`: users' keys, whose tokens count no more when they were issued then or before."""
+    body: dict[str, Any] = {
+        "limits": _limits(account),
+        "signing_keys": [
+            _scope(role, keys.roles[role_key_name(account.name, role.name)]) for role in account.roles
+        ],
+    }
+    if account.exports:
+        body["exports"] = [_export(one) for one in account.exports]
+    if account.imports:
+        body["imports"] = [_import(one, keys.accounts[FLEET]) for one in account.imports]
+    if revoked:
+        body["revocations"] = dict(sorted(revoked.items()))
+    return Claims("account", keys.accounts[account.name], signing_key, account.name, issued_at, body=body)
+
+
+def user_claims(nkey: str, name: str, account: str, role: str, keys: Keys, issued_at: int) -> Claims:
+    """A user of a role, whose name stands in its permissions: `name` is checked here."""
+    signing_key = keys.roles[role_key_name(account, role)]
+    body = {"issuer_account": keys.accounts[account]}
+    return Claims("user", nkey, signing_key, cluster_name(name), issued_at, body=body)
+
+
+def _limits(account: Account) -> dict[str, Any]:
+    """What is left out is 0 to the server, and nothing is allowed of it: leaf nodes, JetStream, exports."""
+    limits: dict[str, Any] = {
+        "subs": account.subscriptions,
+        "data": -1,
+        "payload": account.payload_bytes,
+        "imports": len(account.imports),
+        "exports": len(account.exports),
+        "wildcards": bool(account.exports),
+        "conn": account.connections,
+        "disallow_bearer": True,
+    }
+    if account.jetstream:
+        limits |= {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
+    return limits
+
+
+def _scope(role: Role, key: str) -> dict[str, Any]:
+    template: dict[str, Any] = {"subs": -1, "data": -1, "payload": -1}
+    if role.permissions is not None:
+        template["pub"] = {"allow": list(role.permissions.publish)}
+        template["sub"] = {"allow": list(role.permissions.subscribe)}
+    return {"kind": "user_scope", "key": key, "role": role.name, "template": template, "description": ""}
+
+
+def _export(export: Export) -> dict[str, Any]:
+    answers = {"response_type": "Stream"} if export.many else {}
+    return {"name": export.subject, "subject": export.subject, "type": export.kind} | answers
+
+
+def _import(imported: Import, account: str) -> dict[str, Any]:
+    sharing = {"share": True} if imported.share else {}
+    return {
+        "name": imported.subject,
+        "subject": imported.subject,
+        "account": account,
+        "type": imported.kind,
+    } | sharing

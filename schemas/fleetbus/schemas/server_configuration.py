@@ -1,0 +1,87 @@
+"""The configuration of nats-server, in its own language, made from a fleet's tokens.
+
+The server trusts the operator's token and keeps the accounts' tokens in a folder, where they can be replaced while
+it runs. Those in the configuration are for its first start: an older one never replaces one in the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
+
+MOST_ACCOUNTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Files of one server's TLS, and the folders of JetStream's and of the accounts' tokens."""
+
+    certificate_file: str
+    key_file: str
+    ca_file: str
+    store_dir: str
+    accounts_dir: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The operator's token, the system account's key, and each account's token by key."""
+
+    operator: str
+    system_account: str
+    accounts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """How one of several servers meets the others, each proving itself to each: `peers` are `host:port`."""
+
+    cluster: str
+    listen: str
+    peers: Sequence[str]
+    certificate_file: str
+    key_file: str
+    ca_file: str
+
+
+def server_configuration(
+    name: str, listen: str, trust: Trust, places: Places, routes: Routes | None = None
+) -> str:
+    """A whole server's configuration. `listen` is `host:port`."""
+    preload = "".join(f"  {key}: {token}\n" for key, token in sorted(trust.accounts.items()))
+    return (
+        f"server_name: {_quoted(name)}\n"
+        f"listen: {_quoted(listen)}\n"
+        f"max_payload: {MAX_PAYLOAD_BYTES}\n"
+        'ping_interval: "3s"\nping_max: 2\n'
+        'write_deadline: "10s"\n'
+        f"jetstream {{ store_dir: {_quoted(places.store_dir)}, sync_interval: always }}\n"
+        f"tls {{ {_files(places)}, timeout: 5 }}\n"
+        + (_cluster(routes) if routes else "")
+        + f"operator: {trust.operator}\n"
+        f"system_account: {trust.system_account}\n"
+        f"resolver {{ type: full, dir: {_quoted(places.accounts_dir)}, allow_delete: true,"
+        f' interval: "1m", limit: {MOST_ACCOUNTS} }}\n'
+        f"resolver_preload {{\n{preload}}}\n"
+    )
+
+
+def _cluster(routes: Routes) -> str:
+    peers = ", ".join(_quoted(f"tls://{peer}") for peer in routes.peers)
+    return (
+        f"cluster {{\n  name: {_quoted(routes.cluster)}\n  listen: {_quoted(routes.listen)}\n"
+        f"  tls {{ {_files(routes)}, verify: true, timeout: 5 }}\n  routes: [ {peers} ]\n}}\n"
+    )
+
+
+def _files(where: Places | Routes) -> str:
+    return (
+        f"cert_file: {_quoted(where.certificate_file)}, key_file: {_quoted(where.key_file)},"
+        f" ca_file: {_quoted(where.ca_file)}"
+    )
+
+
+def _quoted(text: str) -> str:
+    return '"' + text + '"'

@@ -1,0 +1,161 @@
+"""A bus of three servers, each started in its own folder: it goes on without one; all know who is revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from fleetbus.cli.ceremony.folder import server_folder
+from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
+from fleetbus.cli.ceremony.issue import issue
+from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
+from fleetbus.cli.ceremony.leave import leave_bus
+from fleetbus.cli.ceremony.online import make_streams, push_accounts
+from fleetbus.cli.ceremony.record import Node
+from fleetbus.local.nats import NatsServer
+from fleetbus.local.ports import free_port, is_free
+from fleetbus.local.processes import Processes, together
+from fleetbus.runtime.bus import BusSettings, NatsBus
+from fleetbus.runtime.certificates import Issued, issue_peer
+from fleetbus.runtime.ports import Put
+from fleetbus.schemas import subjects
+from fleetbus.schemas.errors import BusUnavailable
+from fleetbus.schemas.streams import STREAMS
+from fleetbus.schemas.subjects import ClusterId
+from tests.bus_server import CLOCK, admitted
+from tests.waiting import wait_until
+
+C1, C2 = ClusterId("main", "c1"), ClusterId("main", "c2")
+
+
+@dataclass(frozen=True, slots=True)
+class ThreeServers:
+    folder: Path
+    nodes: tuple[Node, ...]
+    servers: tuple[NatsServer, ...]
+    agents: dict[ClusterId, BusSettings]
+    controller: BusSettings
+
+
+def _node(name: str) -> Node:
+    while True:
+        node = Node(name=name, host="127.0.0.1", port=free_port())
+        if is_free(node.routes_port):
+            return node
+
+
+@pytest.fixture(scope="module")
+async def three(
+    processes: Processes, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[ThreeServers]:
+    """Each test leaves all three running."""
+    folder = tmp_path_factory.mktemp("three") / "fleet"
+    keys, nodes = FolderKeys(folder), tuple(_node(name) for name in "abc")
+    plan = FleetPlan("three", nodes=nodes, listen_host="127.0.0.1")
+    record = await make_fleet(folder, plan, keys, CLOCK.now())
+    agents = {one: await admitted(folder, one.name) for one in (C1, C2)}
+    await issue(folder, keys, CLOCK.now())
+    servers = []
+    for node in nodes:
+        place = server_folder(folder, node)
+        server = NatsServer(processes, place, 'include "server.conf"', name=f"three-{node.name}")
+        server.port = node.port
+        servers.append(server)
+    authority = str(folder / "ca.crt")
+    # Together, since none of them answers before it has met another.
+    async with together(*servers):
+        await make_streams(folder, CLOCK)
+        yield ThreeServers(
+            folder,
+            nodes,
+            tuple(servers),
+            {
+                one: BusSettings(
+                    record.bus_servers, agent, subjects.inbox("main", one.name), one.name, ca_file=authority
+                )
+                for one, agent in agents.items()
+            },
+            BusSettings(
+                record.bus_servers,
+                read_credential(folder, "controller"),
+                subjects.CONTROLLER_INBOX,
+                "controller",
+                ca_file=authority,
+            ),
+        )
+
+
+async def test_it_goes_on_without_one(three: ThreeServers) -> None:
+    async with NatsBus(three.controller, CLOCK) as controller, NatsBus(three.agents[C1], CLOCK) as agent:
+        await controller.wait_connected()
+        for stream in STREAMS:
+            told = json.loads((await controller.request(subjects.stream_info(stream.name), b"")).data)
+            assert told["config"]["num_replicas"] == 3
+        await agent.wait_connected()
+        await agent.put(Put(subjects.state(C1, "facts"), b"before"))
+        await three.servers[0].kill()
+
+        async def goes_on() -> bool:
+            try:
+                await agent.put(Put(subjects.state(C1, "facts"), b"after"))
+                found = await controller.get_last("STATE", subjects.state(C1, "facts"))
+            except BusUnavailable:
+                return False
+            return found is not None and found.data == b"after"
+
+        assert await wait_until(goes_on, CLOCK, 40)
+    await three.servers[0].start()
+
+
+async def test_every_server_knows_who_is_revoked(three: ThreeServers) -> None:
+    """Also one that was away when it was said."""
+    await three.servers[2].kill()
+    last = three.agents[C2].servers[1]
+    async with NatsBus(replace(three.agents[C2], servers=(last,)), CLOCK) as agent:
+        await agent.wait_connected()
+
+        async def push(names: object) -> None:
+            await push_accounts(three.folder, ("AGENTS_main",), CLOCK)
+
+        await leave_bus(C2, three.folder, FolderKeys(three.folder), CLOCK.now(), push, lambda line: None)
+
+        async def gone() -> bool:
+            return not agent.connected
+
+        assert await wait_until(gone, CLOCK, 10)
+    await three.servers[2].start()
+    for server in three.agents[C2].servers:
+        async with NatsBus(replace(three.agents[C2], servers=(server,)), CLOCK) as agent:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(agent.wait_connected(), 1)
+
+
+async def test_a_certificate_of_the_buss_authority_opens_no_route(three: ThreeServers) -> None:
+    """Only the servers' own authority does: whatever the other one signs one day can't pose as a server."""
+    node, folder = three.nodes[0], three.folder
+    for name, taken in (("ca", False), ("routes-ca", True)):
+        authority = Issued((folder / f"{name}.crt").read_bytes(), (folder / f"{name}.key").read_bytes())
+        issued = issue_peer(authority, "stranger", ("127.0.0.1",), CLOCK.now())
+        (folder / "mine.crt").write_bytes(issued.certificate)
+        (folder / "mine.key").write_bytes(issued.key)
+        trust = ssl.create_default_context(cafile=str(folder / "routes-ca.crt"))
+        trust.load_cert_chain(folder / "mine.crt", folder / "mine.key")
+        greeting = b""
+        try:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", node.routes_port, ssl=trust, server_hostname="127.0.0.1"
+            )
+            try:
+                async with asyncio.timeout(5):
+                    greeting = await reader.readline()
+            finally:
+                writer.transport.abort()
+        except (ssl.SSLError, ConnectionError):
+            pass
+        assert greeting.startswith(b"INFO ") == taken
