@@ -14,7 +14,7 @@ import pytest
 
 from fleetbus.controller import repository as cache
 from fleetbus.controller.capabilities.sources import CAPABILITY
-from fleetbus.controller.capabilities.sources.git import Access, check_address, read_access, read_revision
+from fleetbus.controller.capabilities.sources.git import Access, read_access, read_revision
 from fleetbus.controller.programs import run_program
 from fleetbus.runtime.certificates import issue_server, make_authority
 from fleetbus.runtime.clock import SystemClock
@@ -133,22 +133,6 @@ async def test_a_repository_of_another_user_is_read(repository: Repository, work
     assert found.commit
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("https://ana:hunter2@git.example.com/a.git", "carries a credential"),
-        ("https://token@git.example.com/a.git", "carries a credential"),
-        ("file:///a b", "blanks"),
-    ],
-)
-async def test_an_address_that_carries_a_credential_is_refused(
-    work_dir: Path, url: str, message: str
-) -> None:
-    with pytest.raises(SettingsInvalid, match=message) as raised:
-        await read_revision(source(url), work_dir, None, NOTHING)
-    assert "hunter2" not in raised.value.sentence()
-
-
 async def test_a_server_gets_the_credential_and_no_message_shows_it(
     repository: Repository, work_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,7 +210,6 @@ def test_a_credential_goes_to_no_other_host_than_its_files_name_says(tmp_path: P
 
 def _reach(url: str, credentials: Path) -> Access:
     git = Git.model_validate({"url": url, "credentials": "forge"})
-    check_address(git)
     return read_access(git, credentials)
 
 

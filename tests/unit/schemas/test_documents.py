@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from fleetbus.schemas import catalogue, conditions
 from fleetbus.schemas.capabilities.bundles import Bundle, prune_limit
+from fleetbus.schemas.capabilities.sources import Source
 from fleetbus.schemas.conditions import Condition
 from fleetbus.schemas.desired import Head, newer, next_serial
 from fleetbus.schemas.documents import placement_limit
@@ -53,6 +54,25 @@ def test_a_wrong_field_is_named(spec: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationError) as refusal:
         Bundle.model_validate(bundle(**spec))
     assert any(field in error["loc"] for error in refusal.value.errors())
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://ana:hunter2@git.example.com/a.git", "carries a credential"),
+        ("https://hunter2@git.example.com/a.git", "carries a credential"),
+        ("ssh://git:hunter2@git.example.com/a.git", "carries a credential"),
+        ("file:///a b", "blanks"),
+    ],
+)
+def test_an_address_that_carries_a_credential_is_no_document(url: str, message: str) -> None:
+    """And the refusal does not quote it."""
+    document = bundle() | {"kind": "Source", "spec": {"git": {"url": url}}}
+    with pytest.raises(ValidationError) as refusal:
+        Source.model_validate(document)
+    (told,) = refusal.value.errors()
+    assert message in told["msg"]
+    assert "hunter2" not in told["msg"]
 
 
 @pytest.mark.parametrize("word", ["Bundle", "bundle", "bundles", "bu", "BU"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fleetbus.schemas.documents import Document, Duration, Name
 from fleetbus.schemas.models import Moment, Received, Written
@@ -56,6 +58,20 @@ class Git(Written):
         description="NAME of a credential that the controller has for the address's host: a file NAME@HOST "
         "(NAME@HOST:PORT where the address has a port) in its folder of Git credentials.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _no_credential(cls, url: str) -> str:
+        """Documents are stored and shown: a password in one would be everybody's. It is not quoted."""
+        if re.search(r"[\s\x00-\x1f\x7f]", url):
+            raise ValueError("the address has blanks or control characters")
+        parts = urlsplit(url)
+        if parts.password or (parts.username and parts.scheme == "https"):
+            raise ValueError(
+                "the address carries a credential: put it into a file in the controller's folder of Git"
+                " credentials, name it in `credentials`, and change it, as it has been written down"
+            )
+        return url
 
 
 class SourceSpec(Written):

@@ -44,9 +44,8 @@ async def read_revision(
 ) -> SourceDetails:
     """The commit that the ref names now, fetched; `known` itself when it is still that one.
 
-    Raises RevisionNotFound, SourceUnreachable, SettingsInvalid (address or credentials), TimeoutExpired.
+    Raises RevisionNotFound, SourceUnreachable, SettingsInvalid (credentials), TimeoutExpired.
     """
-    check_address(git)
     access = await asyncio.to_thread(read_access, git, credentials_dir)
     repository = cache.repository_dir(work_dir, git)
     async with cache.fetching(repository):
@@ -57,20 +56,6 @@ async def read_revision(
         if (known.ref, known.commit) == (remote.ref, remote.commit):
             return known
         return await _describe(repository, remote)
-
-
-def check_address(git: Git) -> None:
-    """SettingsInvalid for an address that carries a password or is not one word."""
-    if re.search(r"[\s\x00-\x1f\x7f]", git.url):
-        raise SettingsInvalid("the address has blanks or control characters", where="spec.git.url")
-    parts = urlsplit(git.url)
-    if parts.password or (parts.username and parts.scheme == "https"):
-        raise SettingsInvalid(
-            "the address carries a credential",
-            where="spec.git.url",
-            remedy="put it into a file in the controller's folder of Git credentials and name it in "
-            "spec.git.credentials; change the credential, as it has been written down",
-        )
 
 
 async def check_local(git: Git, local_sources: Sequence[Path]) -> None:
