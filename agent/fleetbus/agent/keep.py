@@ -10,12 +10,16 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from fleetbus.agent.ports import Rule
 from fleetbus.agent.settings import NAMESPACE
 from fleetbus.runtime.ports import Kube, Resource
 from fleetbus.schemas.errors import AlreadyExists, KubeConflict, NotFound
 
 AGENT_STATE = Resource("agent.fleetbus.dev", "v1alpha1", "agentstates", "AgentState", True)
 NAME = "agent"
+NEEDS = (
+    Rule((AGENT_STATE.group,), (AGENT_STATE.plural,), ("create", "get", "update"), names=(NAME,), home=True),
+)
 
 _Kept = Mapping[str, Any]
 

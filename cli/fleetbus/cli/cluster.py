@@ -11,6 +11,7 @@ import click
 
 from fleetbus.cli import exit_codes, view
 from fleetbus.cli.ceremony.agent_pod import deployment
+from fleetbus.cli.ceremony.guard import Allowed, guard_manifests, read_guard
 from fleetbus.cli.ceremony.join import Joined, JoinRequest, Reload, Say, join
 from fleetbus.cli.ceremony.leave import leave_bus, leave_vault
 from fleetbus.cli.ceremony.manifests import PROFILES, agent_manifests
@@ -28,6 +29,7 @@ from fleetbus.schemas.subjects import MAIN, ClusterId
 
 if TYPE_CHECKING:
     from fleetbus.client import Fleet
+    from fleetbus.runtime.ports import Kube
     from fleetbus.schemas.api import ApplyResult
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -74,6 +76,26 @@ def command() -> None:
     "--image", default="", help="Image that runs `fleetbus-agent`; without it no Deployment is made."
 )
 @click.option("--manifests", type=click.Path(path_type=Path), help="File or folder instead of those shipped.")
+@click.option(
+    "--guard/--no-guard",
+    "guard",
+    default=None,
+    help="Fence the agent by a policy of the cluster's owner; default: yes, unless the profile is observe.",
+)
+@click.option(
+    "--allow-namespaces",
+    "namespaces",
+    multiple=True,
+    metavar="NAME|BEGIN*",
+    help="For the guard; default: all.",
+)
+@click.option(
+    "--allow-registries",
+    "registries",
+    multiple=True,
+    metavar="HOST[/PATH]",
+    help="For the guard; default: all.",
+)
 @click.option(
     "--reload", "how", default="", metavar="PID-FILE|COMMAND", help="How the running bus learns of the user."
 )
@@ -139,6 +161,9 @@ class Chosen:
     profile: str
     image: str
     manifests: Path | None
+    guard: bool | None
+    namespaces: tuple[str, ...]
+    registries: tuple[str, ...]
     how: str
     vault_token_file: Path | None
     printing: bool
@@ -146,6 +171,19 @@ class Chosen:
     replace: bool
     waiting: bool
     timeout_s: float
+
+    def __post_init__(self) -> None:
+        if self.guard is False and (self.namespaces or self.registries):
+            raise click.UsageError(
+                "--allow-namespaces and --allow-registries need the guard: leave --no-guard out."
+            )
+        Allowed(self.namespaces, self.registries, self.image)
+
+    @property
+    def is_guarded(self) -> bool:
+        if self.guard is None:
+            return self.profile != "observe" or bool(self.namespaces or self.registries)
+        return self.guard
 
 
 def stored_uid(invocation: Invocation, name: str) -> str:
@@ -171,11 +209,9 @@ async def _join(name: str, chosen: Chosen, reload: Reload | None, say: Say, stor
         stored_uid=stored,
         replace=chosen.replace,
     )
-    objects = agent_manifests(chosen.manifests, profile=chosen.profile)
-    if chosen.image:
-        objects.append(deployment(chosen.image))
     async with AsyncExitStack() as stack:
         kube = await stack.enter_async_context(kube_client(chosen.kubeconfig, chosen.kube_context))
+        objects = await _objects(chosen, kube)
         place = read_record(chosen.folder).vault
         vault = None
         if place is not None:
@@ -191,6 +227,17 @@ async def _join(name: str, chosen: Chosen, reload: Reload | None, say: Say, stor
             write_objects=not chosen.printing,
             say=say,
         )
+
+
+async def _objects(chosen: Chosen, kube: Kube) -> list[dict[str, Any]]:
+    """What the cluster is given for its agent, and the guard around it."""
+    objects = agent_manifests(chosen.manifests, profile=chosen.profile)
+    if chosen.is_guarded:
+        allowed = Allowed(chosen.namespaces, chosen.registries, chosen.image)
+        objects += guard_manifests(allowed, await read_guard(kube))
+    if chosen.image:
+        objects.append(deployment(chosen.image))
+    return objects
 
 
 def _print_objects(output: Output, joined: Joined) -> None:

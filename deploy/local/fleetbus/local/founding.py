@@ -9,6 +9,7 @@ from typing import Any
 
 from fleetbus.cli.ceremony.files import write_whole
 from fleetbus.cli.ceremony.folder import authority_file, seed_file
+from fleetbus.cli.ceremony.guard import guard_manifests
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_streams, make_vault
 from fleetbus.cli.ceremony.join import JoinRequest, join
 from fleetbus.cli.ceremony.manifests import agent_manifests
@@ -100,7 +101,7 @@ async def join_member(
 
     Without a Deployment: the agent runs as a process of this machine, and kwok would only play its pod.
     """
-    manifests = agent_manifests(profile="full")
+    manifests = [*agent_manifests(profile="full"), *guard_manifests()]
     request = JoinRequest(member.name, labels=member.labels)
     access = KubeAccess.from_kubeconfig(cluster.kubeconfig)
     async with (

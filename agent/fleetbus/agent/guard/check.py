@@ -1,0 +1,44 @@
+"""One check of the policy: what must hold, and the sentence that says why it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleetbus.schemas.guard import GUARD
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`holds` is CEL and true for what is allowed; `because` is CEL that gives a text after the object's name.
+
+    `parameter`: what the owner changes to allow it; empty when nothing does.
+    """
+
+    holds: str
+    because: str
+    parameter: str = ""
+
+    def validation(self) -> dict[str, str]:
+        end = (
+            f"'; its owner may add it to `{self.parameter}` of {GUARD}'"
+            if self.parameter
+            else f"'; {GUARD} never allows it'"
+        )
+        return {
+            "expression": self.holds,
+            "messageExpression": f"variables.shown + ': ' + {self.because} + {end}",
+            "reason": "Forbidden",
+        }
+
+
+def listed(value: str, patterns: str) -> str:
+    """CEL: whether a text is in a list, where `web-*` stands for all that begin so and `*` for all."""
+    return (
+        f"{patterns}.exists(p, p == {value} || "
+        f"(p.endsWith('*') && {value}.startsWith(p.substring(0, p.size() - 1))))"
+    )
+
+
+def texts(values: tuple[str, ...]) -> str:
+    """CEL: a list of texts."""
+    return "[" + ", ".join(f"'{value}'" for value in values) + "]"
