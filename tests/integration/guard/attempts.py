@@ -47,6 +47,7 @@ class Attempt:
     says: str = ""
     content_type: str = "application/json"
     query: Mapping[str, str] = field(default_factory=dict)
+    impersonate: str = ""
     by: str = "fleetbus-guard"
 
 
@@ -745,6 +746,43 @@ RIGHTS = (
 )
 
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+_DEPLOYER = "system:serviceaccount:store:deployer"
+OTHERS = (
+    Attempt(
+        "as an administrator",
+        "POST",
+        core("other", "configmaps"),
+        config_map("other", "x"),
+        impersonate="system:admin",
+        by="cannot impersonate",
+    ),
+    Attempt(
+        "as a controller of Kubernetes",
+        "POST",
+        core("other", "configmaps"),
+        config_map("other", "x"),
+        impersonate="system:serviceaccount:kube-system:clusterrole-aggregation-controller",
+        by="cannot impersonate",
+    ),
+    Attempt(
+        "as an account that it may impersonate, elsewhere",
+        "POST",
+        core("other", "configmaps"),
+        config_map("other", "x"),
+        _NOT_ALLOWED,
+        impersonate=_DEPLOYER,
+    ),
+    Attempt(
+        "as an account that it may impersonate, with a stranger's image",
+        "POST",
+        core("store", "pods"),
+        pod("store", "x", EVIL),
+        _EVIL,
+        impersonate=_DEPLOYER,
+    ),
+    Attempt("all pods of another namespace at once", "DELETE", core("other", "pods"), says=_NOT_ALLOWED),
+)
+
 GUARD = (
     Attempt(
         "delete the policy",
@@ -789,4 +827,4 @@ GUARD = (
     ),
 )
 
-ATTEMPTS: tuple[Attempt, ...] = (*PLACES, *HOME, *SUBRESOURCES, *IMAGES, *PODS, *RIGHTS, *GUARD)
+ATTEMPTS: tuple[Attempt, ...] = (*PLACES, *HOME, *SUBRESOURCES, *IMAGES, *PODS, *RIGHTS, *OTHERS, *GUARD)

@@ -78,6 +78,12 @@ CARELESS = role(
         {"apiGroups": ["example.com"], "resources": ["rollouts"], "verbs": ["create", "patch", "update"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["deletecollection"]},
         {
+            "apiGroups": [""],
+            "resources": ["serviceaccounts"],
+            "resourceNames": ["deployer"],
+            "verbs": ["impersonate"],
+        },
+        {
             "apiGroups": ["certificates.k8s.io"],
             "resources": ["certificatesigningrequests"],
             "verbs": ["create"],
@@ -85,7 +91,13 @@ CARELESS = role(
     ],
     labels={"fleetbus.dev/aggregate-to-agent": "true"},
 )
+DEPLOYER = "system:serviceaccount:store:deployer"
+"""An account that the owner lets the agent impersonate, and has named to the guard."""
+
 POWERFUL = [
+    service_account("store", "deployer"),
+    binding("ClusterRoleBinding", "deployer", "careless", [("ServiceAccount", "deployer", "store")]),
+    binding("ClusterRoleBinding", "deployer-edit", "edit", [("ServiceAccount", "deployer", "store")]),
     service_account("store", "powerful"),
     service_account("store", "trusted"),
     binding("ClusterRoleBinding", "powerful", "cluster-admin", [("ServiceAccount", "powerful", "store")]),
@@ -151,7 +163,11 @@ async def guarded(processes: Processes, server_dir: Path, binaries: Binaries) ->
             "metadata": meta("stands", "store"),
         }
         pod["spec"] = {"containers": own["spec"]["template"]["spec"]["containers"]}
-        await give(owner, [pod, *guard_manifests(ALLOWED, BY_HAND)])
+        theirs = {**pod, "metadata": meta("theirs", "other")}
+        policy, rest = guard_manifests(ALLOWED, BY_HAND)
+        condition = policy["spec"]["matchConditions"][0]
+        condition["expression"] = condition["expression"].replace("['", f"['{DEPLOYER}', '", 1)
+        await give(owner, [pod, theirs, policy, rest])
         async with AgentFolder(cluster, server_dir / "guarded-agent") as folder:
             token = (folder.dir / "token").read_text()
             async with Admin(cluster.server, cluster.pki, token=token) as agent:

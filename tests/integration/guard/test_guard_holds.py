@@ -13,6 +13,7 @@ from tests.integration.guard.attempts import ATTEMPTS, Attempt
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda one: one.name.replace(" ", "-"))
 async def test_it_is_refused(agent: Admin, attempt: Attempt) -> None:
+    headers = {"Impersonate-User": attempt.impersonate} if attempt.impersonate else {}
     with pytest.raises(ApplyRefused) as refused:
         await agent.request(
             attempt.method,
@@ -20,6 +21,7 @@ async def test_it_is_refused(agent: Admin, attempt: Attempt) -> None:
             attempt.body,
             content_type=attempt.content_type,
             query=attempt.query,
+            headers=headers,
         )
     assert refused.value.status == 403
     assert attempt.by in refused.value.message

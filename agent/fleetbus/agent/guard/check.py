@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleetbus.schemas.guard import GUARD
@@ -18,17 +19,23 @@ class Check:
     because: str
     parameter: str = ""
 
-    def validation(self) -> dict[str, str]:
+    def sentence(self) -> str:
+        """CEL: why it is refused, and who can change that."""
         end = (
-            f"'; its owner may add it to `{self.parameter}` of {GUARD}'"
+            f"; its owner may add it to `{self.parameter}` of {GUARD}"
             if self.parameter
-            else f"'; {GUARD} never allows it'"
+            else f"; {GUARD} never allows it"
         )
-        return {
-            "expression": self.holds,
-            "messageExpression": f"variables.shown + ': ' + {self.because} + {end}",
-            "reason": "Forbidden",
-        }
+        return f"{self.because} + '{end}'"
+
+
+def refusal(checks: Sequence[Check], when: str = "") -> str:
+    """CEL: why the first check that does not hold refuses it, one line a check; empty when all hold.
+
+    One expression, as each costs its share of every write. `when` says whether they are to be asked at all.
+    """
+    first = [f"!({when}) ? '' :"] if when else []
+    return "\n".join([*first, *(f"!({check.holds}) ? {check.sentence()} :" for check in checks), "''"])
 
 
 def listed(value: str, patterns: str) -> str:

@@ -119,4 +119,8 @@ TOKEN = Check(
     "'it would be given the token of a ServiceAccount'",
 )
 
-CHECKS = (IMAGES, AGENT_IMAGE, AGENT_POD, PRIVILEGED, ACCOUNT, TOKEN)
+WHEN = (
+    "variables.containers.size() > 0 || (variables.group == ''"
+    " && variables.resource in ['secrets', 'persistentvolumes'])"
+)
+CHECKS = (IMAGES, AGENT_IMAGE, AGENT_POD, PRIVILEGED, TOKEN)

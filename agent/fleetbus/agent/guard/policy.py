@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fleetbus.agent.guard import places, pods, rights, variables
-from fleetbus.agent.guard.check import Check, texts
+from fleetbus.agent.guard.check import Check, refusal, texts
 from fleetbus.agent.needs import home_writes, subresources
 from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.guard import ANY, GUARD, NAMESPACES, PARAMETERS, REGISTRIES, SUBRESOURCES
 
-CHECKS: tuple[Check, ...] = (*places.CHECKS, *pods.CHECKS, *rights.CHECKS)
+CHECKS: tuple[Check, ...] = (*places.CHECKS, *pods.CHECKS, pods.ACCOUNT, *rights.CHECKS)
 
 _LABELS = {"app.kubernetes.io/name": GUARD, "app.kubernetes.io/part-of": "fleetbus"}
 _ACCOUNT = f"system:serviceaccount:{AGENT_NAMESPACE}:{AGENT_NAME}"
@@ -37,7 +37,21 @@ def _policy() -> dict[str, Any]:
         *variables.VARIABLES,
         *pods.VARIABLES,
         *rights.VARIABLES,
+        ("placeRefusal", refusal(places.CHECKS)),
+        ("podRefusal", refusal(pods.CHECKS, pods.WHEN)),
+        ("rightRefusal", refusal(rights.CHECKS, rights.WHEN)),
+        (
+            "refusal",
+            "variables.placeRefusal != '' ? variables.placeRefusal :\n"
+            "variables.podRefusal != '' ? variables.podRefusal :\n"
+            "variables.rightRefusal",
+        ),
     )
+    validations = [
+        _validation("variables.refusal == ''", "variables.refusal"),
+        # By itself: a message may not ask the authorizer, and so not whatever has asked it.
+        _validation(pods.ACCOUNT.holds, pods.ACCOUNT.sentence()),
+    ]
     everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}
     held = (
         f"request.userInfo.username in ['{_ACCOUNT}'] || (has(request.userInfo.groups) &&"
@@ -52,8 +66,16 @@ def _policy() -> dict[str, Any]:
             "matchConstraints": {"matchPolicy": "Equivalent", "resourceRules": [everything]},
             "matchConditions": [{"name": "held-accounts", "expression": held}],
             "variables": [{"name": name, "expression": expression} for name, expression in named],
-            "validations": [check.validation() for check in CHECKS],
+            "validations": validations,
         },
+    }
+
+
+def _validation(holds: str, sentence: str) -> dict[str, str]:
+    return {
+        "expression": holds,
+        "messageExpression": f"variables.shown + ': ' + {sentence}",
+        "reason": "Forbidden",
     }
 
 

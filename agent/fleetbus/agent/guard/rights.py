@@ -104,4 +104,5 @@ SUBJECTS = Check(
     "'nothing is given to ' + variables.strangeSubjects[0]",
 )
 
+WHEN = "variables.isRole || variables.isBinding"
 CHECKS = (UNDOES, RUNS, CLUSTER_ADMIN, BOUND, SUBJECTS)
