@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -40,13 +40,17 @@ class MemoryArtifacts:
 class Stand:
     """One agent's bundles, told by hand. Enter it to set it to work; enter it again for a restarted agent."""
 
-    def __init__(self, kube: Kube, clock: Clock | None = None) -> None:
+    def __init__(
+        self, kube: Kube, clock: Clock | None = None, *, observes: Callable[[], bool] = lambda: False
+    ) -> None:
         self.artifacts = MemoryArtifacts()
         self.keep = MemoryKeep()
         self.entries: dict[str, BundleEntry] = {}
         self.retired: dict[str, Retired] = {}
         self.halts: tuple[str, ...] = ()
-        self._given = replace(ports(kube, keep=self.keep, clock=clock), artifacts=self.artifacts)
+        self._given = replace(
+            ports(kube, keep=self.keep, clock=clock), artifacts=self.artifacts, observes=observes
+        )
         self._bodies: dict[str, Mapping[str, Any]] = {}
         self.side = self._side()
 

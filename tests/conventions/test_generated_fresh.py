@@ -28,7 +28,12 @@ def test_the_command_knows_the_words_of_every_kind() -> None:
 @pytest.mark.parametrize("profile", ["observe", "standard", "full"])
 def test_the_command_ships_the_manifests_of_the_agent(profile: str) -> None:
     shipped = ROOT / "cli/fleetbus/cli/ceremony/agent_manifests" / f"{profile}.yaml"
-    assert shipped.read_text() == files()[f"{profile}/agent.yaml"]
+    assert shipped.read_text() == files()[f"agent/{profile}/agent.yaml"]
+
+
+def test_the_command_ships_the_guard() -> None:
+    shipped = ROOT / "cli/fleetbus/cli/ceremony/agent_manifests/guard.yaml"
+    assert shipped.read_text() == files()["guard/guard.yaml"]
 
 
 def _references(schema: Any) -> set[str]:

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from fleetbus.agent.ports import Rule
 from fleetbus.agent.settings import NAMESPACE
 from fleetbus.runtime.ports import Kube, Resource
 from fleetbus.schemas.canonical import canonical, parse_json
@@ -19,6 +20,9 @@ from fleetbus.schemas.errors import AlreadyExists, KubeConflict, MessageMalforme
 
 AGENT_STATE = Resource("agent.fleetbus.dev", "v1alpha1", "agentstates", "AgentState", True)
 NAME = "agent"
+NEEDS = (
+    Rule((AGENT_STATE.group,), (AGENT_STATE.plural,), ("create", "get", "update"), names=(NAME,), home=True),
+)
 
 _Kept = Mapping[str, Any]
 

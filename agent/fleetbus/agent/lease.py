@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from fleetbus.agent.ports import Rule
 from fleetbus.agent.settings import NAME, NAMESPACE
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.failures import described
@@ -19,6 +20,7 @@ from fleetbus.runtime.ports import Kube, Resource
 from fleetbus.schemas.errors import AlreadyExists, FleetbusError, KubeConflict, NotFound
 
 LEASE = Resource("coordination.k8s.io", "v1", "leases", "Lease", True)
+NEEDS = (Rule((LEASE.group,), (LEASE.plural,), ("create", "get", "update"), names=(NAME,), home=True),)
 DURATION_S = 15.0
 RENEW_EVERY_S = 5.0
 GIVE_UP_AFTER_S = 10.0

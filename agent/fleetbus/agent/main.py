@@ -23,6 +23,7 @@ from fleetbus.agent.lease import Lease
 from fleetbus.agent.ports import Capability, Ports
 from fleetbus.agent.presence import beat, report_facts
 from fleetbus.agent.report import SESSION, Reporter
+from fleetbus.agent.rights import Rights
 from fleetbus.agent.settings import AgentSettings, VaultSettings, read_settings, vault_token_file
 from fleetbus.agent.standing import Standing
 from fleetbus.agent.work import Desk, run_capability
@@ -79,6 +80,8 @@ async def _work(
     """One life under the Lease. It begins with what was kept: nothing may act before that is known."""
     keep = KubeKeep(kube, lease.holder)
     await until_done("keep", keep.load, clock)
+    rights = Rights(kube)
+    await until_done("rights", rights.look, clock)
     standing = Standing()
     instructions = Instructions([capability.name for capability in catalogue])
     artifacts = BusArtifacts(bus)
@@ -90,7 +93,16 @@ async def _work(
         sections={capability.name: capability.section_version for capability in catalogue},
     )
     reporter.take(SESSION, session.as_json())
-    ports = Ports(settings.identity, kube, vault, clock, keep, artifacts, reporter.reported)
+    ports = Ports(
+        settings.identity,
+        kube,
+        vault,
+        clock,
+        keep,
+        artifacts,
+        reporter.reported,
+        lambda: rights.observes,
+    )
     desk = Desk(instructions, reporter, standing, clock)
     reader = Reader(
         settings,
@@ -106,6 +118,7 @@ async def _work(
         group.create_task(reporter.run())
         group.create_task(beat(settings.identity, bus, clock, reporter))
         group.create_task(report_facts(kube, clock, standing, reporter))
+        group.create_task(rights.follow(clock))
         for capability in catalogue:
             group.create_task(run_capability(capability, ports, desk))
         group.create_task(follow_mailboxes(reader))

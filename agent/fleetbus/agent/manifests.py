@@ -1,113 +1,47 @@
-"""What stands in a cluster for its agent: namespace, account, the AgentState kind, and RBAC from the catalogue.
+"""What stands in a cluster for its agent: namespace, account, the AgentState kind, RBAC from what its parts need.
 
-`python -m fleetbus.agent.manifests` writes `deploy/kustomize/agent/`; a test compares them.
+`python -m fleetbus.agent.manifests` writes `deploy/kustomize/`, the guard as well; a test compares them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from fleetbus.agent.catalogue import CAPABILITIES
-from fleetbus.agent.facts import NEEDS as FACTS_NEEDS
+from fleetbus.agent.guard.policy import guard
 from fleetbus.agent.keep import AGENT_STATE
-from fleetbus.agent.keep import NAME as STATE_NAME
-from fleetbus.agent.ports import Rule
+from fleetbus.agent.needs import PROFILES, Profile, cluster_rules, home_rules
 from fleetbus.agent.settings import NAME, NAMESPACE
 from fleetbus.schemas.agent_pod import AGGREGATE_LABEL
 
-Profile = Literal["observe", "standard", "full"]
-"""observe: writes nothing but the agent's own state. standard: the usual kinds, extended by ClusterRoles with
-the label AGGREGATE_LABEL. full: also RBAC objects and aggregated APIs, to be fenced by the cluster's owner."""
-
-PROFILES: tuple[Profile, ...] = get_args(Profile)
-
 _RBAC = "rbac.authorization.k8s.io"
-_READ = ("get", "list", "watch")
-_WRITE = ("create", "update", "patch", "delete")
 _LABELS = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/part-of": "fleetbus"}
-_FULL = (
-    Rule(
-        (_RBAC,),
-        ("clusterroles", "roles"),
-        (*_READ, *_WRITE, "bind", "escalate"),
-    ),
-    Rule((_RBAC,), ("clusterrolebindings", "rolebindings"), (*_READ, *_WRITE)),
-    Rule(("apiregistration.k8s.io",), ("apiservices",), (*_READ, *_WRITE)),
-)
-_OWN = (
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-    {
-        "apiGroups": ["coordination.k8s.io"],
-        "resources": ["leases"],
-        "resourceNames": [NAME],
-        "verbs": ["get", "update"],
-    },
-    {"apiGroups": [AGENT_STATE.group], "resources": [AGENT_STATE.plural], "verbs": ["create"]},
-    {
-        "apiGroups": [AGENT_STATE.group],
-        "resources": [AGENT_STATE.plural],
-        "resourceNames": [STATE_NAME],
-        "verbs": ["get", "update"],
-    },
-    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [NAME], "verbs": ["get"]},
-)
 
 
 def manifests(profile: Profile = "standard") -> list[dict[str, Any]]:
     """All objects, in the order in which they can be applied."""
     subject = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
-    base, additions = f"{NAME}-{profile}", f"{NAME}-additions"
+    additions = f"{NAME}-additions"
     found = [
         _object("v1", "Namespace", NAMESPACE),
         _definition(),
         _object("v1", "ServiceAccount", NAME, NAMESPACE),
-        {**_object(f"{_RBAC}/v1", "Role", NAME, NAMESPACE), "rules": [dict(rule) for rule in _OWN]},
+        {**_object(f"{_RBAC}/v1", "Role", NAME, NAMESPACE), "rules": home_rules(profile)},
         _binding("RoleBinding", NAME, "Role", NAME, subject, NAMESPACE),
-        {**_object(f"{_RBAC}/v1", "ClusterRole", base), "rules": cluster_rules(profile)},
-        _binding("ClusterRoleBinding", base, "ClusterRole", base, subject),
+        # Of one name in all profiles, so that another profile takes the place of this one.
+        {**_object(f"{_RBAC}/v1", "ClusterRole", NAME), "rules": cluster_rules(profile)},
+        _binding("ClusterRoleBinding", NAME, "ClusterRole", NAME, subject),
     ]
-    if profile != "observe":
-        # The base is bound by itself as well, since aggregation takes its time after an installation.
-        selector = {"matchLabels": {AGGREGATE_LABEL: "true"}}
-        aggregated = {
-            **_object(f"{_RBAC}/v1", "ClusterRole", additions),
-            "aggregationRule": {"clusterRoleSelectors": [selector]},
-            "rules": [],
-        }
-        found += [aggregated, _binding("ClusterRoleBinding", additions, "ClusterRole", additions, subject)]
-    return found
-
-
-def cluster_rules(profile: Profile) -> list[dict[str, Any]]:
-    """ClusterRole rules of a profile, one for each set of verbs in an API group."""
-    needs: list[Rule] = [*FACTS_NEEDS, *(rule for capability in CAPABILITIES for rule in capability.needs)]
-    if profile == "full":
-        needs += _FULL
+    # The role is bound by itself as well, since aggregation takes its time after an installation.
+    aggregated = {
+        **_object(f"{_RBAC}/v1", "ClusterRole", additions),
+        "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {AGGREGATE_LABEL: "true"}}]},
+        "rules": [],
+    }
+    added = _binding("ClusterRoleBinding", additions, "ClusterRole", additions, subject)
     if profile == "observe":
-        needs = [Rule(one.api_groups, one.resources, _only_reading(one.verbs)) for one in needs]
-    return _merged(needs)
-
-
-def _only_reading(verbs: Iterable[str]) -> tuple[str, ...]:
-    return tuple(verb for verb in verbs if verb in _READ)
-
-
-def _merged(needs: Iterable[Rule]) -> list[dict[str, Any]]:
-    verbs: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    for rule in needs:
-        for group in rule.api_groups:
-            for resource in rule.resources:
-                verbs[(group, resource)].update(rule.verbs)
-    together: defaultdict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
-    for (group, resource), allowed in sorted(verbs.items()):
-        together[(group, tuple(sorted(allowed)))].append(resource)
-    return [
-        {"apiGroups": [group], "resources": resources, "verbs": list(allowed)}
-        for (group, allowed), resources in sorted(together.items())
-    ]
+        added["subjects"] = []
+    return [*found, aggregated, added]
 
 
 def _object(api_version: str, kind: str, name: str, namespace: str = "") -> dict[str, Any]:
@@ -170,21 +104,33 @@ def _definition() -> dict[str, Any]:
 
 
 def files() -> dict[str, str]:
-    """Path below `deploy/kustomize/agent/` → content: a kustomization for each profile."""
-    import yaml
-
-    head = "# Generated by `python -m fleetbus.agent.manifests`; do not edit.\n"
+    """Path below `deploy/kustomize/` → content: a kustomization for each profile of the agent, and the guard's."""
     found: dict[str, str] = {}
     for profile in PROFILES:
-        documents = yaml.safe_dump_all(manifests(profile), sort_keys=False, width=110)
-        kustomization = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "resources": ["agent.yaml"],
-        }
-        found[f"{profile}/agent.yaml"] = head + documents
-        found[f"{profile}/kustomization.yaml"] = head + yaml.safe_dump(kustomization, sort_keys=False)
-    return found
+        found |= _folder(f"agent/{profile}", "agent.yaml", manifests(profile))
+    return found | _folder("guard", "guard.yaml", guard())
+
+
+def _folder(folder: str, name: str, objects: list[dict[str, Any]]) -> dict[str, str]:
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Texts of several lines stay lines."""
+
+    def lines(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+    Dumper.add_representer(str, lines)
+    head = "# Generated by `python -m fleetbus.agent.manifests`; do not edit.\n"
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [name],
+    }
+    return {
+        f"{folder}/{name}": head + yaml.dump_all(objects, Dumper=Dumper, sort_keys=False, width=110),
+        f"{folder}/kustomization.yaml": head + yaml.safe_dump(kustomization, sort_keys=False),
+    }
 
 
 def write(folder: Path) -> None:
@@ -195,4 +141,4 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(__file__).resolve().parents[3] / "deploy" / "kustomize" / "agent")
+    write(Path(__file__).resolve().parents[3] / "deploy" / "kustomize")

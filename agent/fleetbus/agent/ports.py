@@ -6,8 +6,8 @@ publishes nothing, reports nothing, and knows no other capability.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fleetbus.runtime.ports import Clock, Kube, Vault
@@ -54,6 +54,8 @@ class Ports:
     artifacts: Artifacts
     reported: Callable[[str], Mapping[str, Any]] = lambda aspect: {}
     """The body that an aspect was reported with last, also by an earlier process."""
+    observes: Callable[[], bool] = lambda: False
+    """Whether the agent was given no right to write here: it then says what it would do, and tries nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,21 @@ class Worker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A ClusterRole rule that a capability needs."""
+    """A right that a part of the agent needs: roles and the guard are made from these.
+
+    `home`: in the agent's own namespace only. `names`: of objects so named only; one may end in `*`. `grants`: it
+    gives rights to others, or takes an API's place, and is had with profile `full` only.
+    """
 
     api_groups: tuple[str, ...]
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    home: bool = False
+    grants: bool = False
+
+    def only(self, verbs: Collection[str]) -> Rule:
+        return replace(self, verbs=tuple(verb for verb in self.verbs if verb in verbs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fleetbus.agent.ports import Identity
+from fleetbus.agent.ports import Identity, Rule
 from fleetbus.runtime.ports import Kube, Resource
 from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.credentials import Credential
@@ -25,6 +25,7 @@ from fleetbus.schemas.subjects import ClusterId, cluster_name
 NAMESPACE = AGENT_NAMESPACE
 NAME = AGENT_NAME
 SECRET = Resource("", "v1", "secrets", "Secret", True)
+NEEDS = (Rule((SECRET.group,), (SECRET.plural,), ("get",), names=(NAME,), home=True),)
 POD_VAULT_TOKEN = Path("/var/run/secrets/fleetbus/vault-token")
 
 _WHERE = f"Secret {NAMESPACE}/{NAME}"

@@ -13,6 +13,7 @@ import click
 from fleetbus.cli import exit_codes, view
 from fleetbus.cli.ceremony.admit import JoinRequest
 from fleetbus.cli.ceremony.agent_pod import deployment
+from fleetbus.cli.ceremony.guard import Allowed, guard_manifests, read_guard
 from fleetbus.cli.ceremony.issue import Say
 from fleetbus.cli.ceremony.join import Joined, join
 from fleetbus.cli.ceremony.leave import leave_bus, leave_vault
@@ -32,6 +33,7 @@ from fleetbus.schemas.subjects import MAIN, ClusterId
 
 if TYPE_CHECKING:
     from fleetbus.client import Fleet
+    from fleetbus.runtime.ports import Kube
     from fleetbus.schemas.api import ApplyResult
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -78,6 +80,26 @@ def command() -> None:
     "--image", default="", help="Image that runs `fleetbus-agent`; without it no Deployment is made."
 )
 @click.option("--manifests", type=click.Path(path_type=Path), help="File or folder instead of those shipped.")
+@click.option(
+    "--guard/--no-guard",
+    "guard",
+    default=None,
+    help="Fence the agent by a policy of the cluster's owner; default: yes, unless the profile is observe.",
+)
+@click.option(
+    "--allow-namespaces",
+    "namespaces",
+    multiple=True,
+    metavar="NAME|BEGIN*",
+    help="For the guard; default: all.",
+)
+@click.option(
+    "--allow-registries",
+    "registries",
+    multiple=True,
+    metavar="HOST[/PATH]",
+    help="For the guard; default: all.",
+)
 @click.option("--vault-token-file", type=_FILE, help="Vault's owner's token; or set VAULT_TOKEN.")
 @click.option(
     "--print", "printing", is_flag=True, help="Print the objects for kubectl; the cluster is only read."
@@ -137,12 +159,28 @@ class Chosen:
     profile: str
     image: str
     manifests: Path | None
+    guard: bool | None
+    namespaces: tuple[str, ...]
+    registries: tuple[str, ...]
     vault_token_file: Path | None
     printing: bool
     document_only: bool
     replace: bool
     waiting: bool
     timeout_s: float
+
+    def __post_init__(self) -> None:
+        if self.guard is False and (self.namespaces or self.registries):
+            raise click.UsageError(
+                "--allow-namespaces and --allow-registries need the guard: leave --no-guard out."
+            )
+        Allowed(self.namespaces, self.registries, self.image)
+
+    @property
+    def is_guarded(self) -> bool:
+        if self.guard is None:
+            return self.profile != "observe" or bool(self.namespaces or self.registries)
+        return self.guard
 
 
 def stored_uid(invocation: Invocation, name: str) -> str:
@@ -168,11 +206,9 @@ async def _join(name: str, chosen: Chosen, say: Say, stored: str) -> Joined:
         stored_uid=stored,
         replace=chosen.replace,
     )
-    objects = agent_manifests(chosen.manifests, profile=chosen.profile)
-    if chosen.image:
-        objects.append(deployment(chosen.image))
     async with AsyncExitStack() as stack:
         kube = await stack.enter_async_context(kube_client(chosen.kubeconfig, chosen.kube_context))
+        objects = await _objects(chosen, kube)
         record = read_record(chosen.folder)
         place, vault = record.vault, None
         keys = await stack.enter_async_context(
@@ -193,6 +229,17 @@ async def _join(name: str, chosen: Chosen, say: Say, stored: str) -> Joined:
             write_objects=not chosen.printing,
             say=say,
         )
+
+
+async def _objects(chosen: Chosen, kube: Kube) -> list[dict[str, Any]]:
+    """What the cluster is given for its agent, and the guard around it."""
+    objects = agent_manifests(chosen.manifests, profile=chosen.profile)
+    if chosen.is_guarded:
+        allowed = Allowed(chosen.namespaces, chosen.registries, chosen.image)
+        objects += guard_manifests(allowed, await read_guard(kube))
+    if chosen.image:
+        objects.append(deployment(chosen.image))
+    return objects
 
 
 def _print_objects(output: Output, joined: Joined) -> None:

@@ -20,6 +20,7 @@ from fleetbus.schemas.errors import (
     KubeUnavailable,
     NotFound,
 )
+from fleetbus.schemas.guard import GUARD, refusal_of_policy
 
 _REFUSED = frozenset({400, 403, 405, 406, 413, 415, 422})
 _SCHEMA_ERROR = "failed to create typed patch object"
@@ -38,6 +39,8 @@ def error_of_status(
     reason = str(answer.get("reason") or "")
     text = str(answer.get("message") or "")
     said = cleaned(f"{reason or 'refused'} ({status})" if secret or not text else text)
+    if status in _REFUSED and (refused := _by_policy(text, secret)):
+        return ApplyRefused(refused, where=where, status=status)
     if status == 409:
         if reason == "AlreadyExists":
             return AlreadyExists(said, where=where)
@@ -49,6 +52,17 @@ def error_of_status(
     if status == 401:
         return KubeUnavailable("the API server does not accept the credential (401)", where=where)
     return KubeUnavailable(said, where=where)
+
+
+def _by_policy(text: str, secret: bool) -> str:
+    """What a policy says, without the words around it; of the guard's sentence the object's name, too.
+
+    The guard quotes no values, so what it says of a Secret is kept; of other policies that is not known.
+    """
+    policy, sentence = refusal_of_policy(text) or ("", "")
+    if policy == GUARD:
+        return cleaned(sentence.partition(": ")[2] or sentence)
+    return cleaned(f"policy {policy} refuses it: {sentence}") if policy and not secret else ""
 
 
 def _conflicts(answer: Mapping[str, Any]) -> str:

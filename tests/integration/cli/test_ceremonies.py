@@ -215,7 +215,7 @@ async def test_the_command_joins_and_prints(
     ran = await asyncio.to_thread(run, answers, *arguments, *options, "--print", "--image", "agent:1")
     assert ran.code == 0, ran.err
     kinds = [one["kind"] for one in yaml.safe_load_all(ran.out)]
-    assert {"Namespace", "ServiceAccount", "Secret", "Deployment"} <= set(kinds)
+    assert {"Namespace", "ServiceAccount", "Secret", "Deployment", "ValidatingAdmissionPolicy"} <= set(kinds)
     assert "seed" in ran.err
     (verb, documents) = answers.asked[0]
     assert (verb, documents[0]["metadata"]) == ("apply", {"name": "edge", "labels": {"env": "edge"}})

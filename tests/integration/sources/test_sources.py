@@ -189,8 +189,6 @@ async def test_missing_credentials_are_named(work_dir: Path, tmp_path: Path) -> 
         "https://git.example.com.evil.example.com/a.git",
         "https://evil.example.com#@git.example.com/a.git",
         "https://evil.example.com?@git.example.com/a.git",
-        "https://evil.example.com\\@git.example.com/a.git",
-        "ssh://git@git.example.com:22@evil.example.com/a.git",
         "ssh://git@evil.example.com/a.git",
         "file:///git.example.com",
     ],

@@ -77,6 +77,25 @@ def test_of_a_secret_only_the_reason_is_kept() -> None:
     assert error.sentence() == "Secret n/a: Invalid (422)"
 
 
+_BY_GUARD = (
+    "secrets \"x\" is forbidden: ValidatingAdmissionPolicy 'fleetbus-guard' with binding 'fleetbus-guard'"
+    " denied request: Secret kube-system/x: namespace kube-system is closed to the agent; never"
+)
+
+
+@pytest.mark.parametrize("secret", [True, False])
+def test_the_guards_sentence_is_kept_without_the_words_around_it(secret: bool) -> None:
+    error = error_of(403, status("Forbidden", _BY_GUARD), where="Secret kube-system/x", secret=secret)
+    assert isinstance(error, ApplyRefused)
+    assert error.message == "namespace kube-system is closed to the agent; never"
+
+
+def test_another_policy_is_named_and_of_a_secret_not_quoted() -> None:
+    body = status("Invalid", _BY_GUARD.replace("fleetbus-guard", "no-canary"))
+    assert error_of(422, body).message.startswith("policy no-canary refuses it: Secret kube-system/x:")
+    assert error_of(422, body, secret=True).message == "Invalid (422)"
+
+
 def test_text_is_one_short_printable_line() -> None:
     assert cleaned("a\n\tb \x1b[31mred\x1b[0m \u202egnp.exe \u2028z") == "a b red gnp.exe z"
     assert len(cleaned("é" * 1000)) == MAX_MESSAGE

@@ -62,6 +62,8 @@ def test_a_wrong_field_is_named(spec: dict[str, Any], field: str) -> None:
         ("https://ana:hunter2@git.example.com/a.git", "carries a credential"),
         ("https://hunter2@git.example.com/a.git", "carries a credential"),
         ("ssh://git:hunter2@git.example.com/a.git", "carries a credential"),
+        ("https://evil.example.com\\@git.example.com/a.git", "carries a credential"),
+        ("ssh://git@git.example.com:22@evil.example.com/a.git", "carries a credential"),
         ("file:///a b", "blanks"),
     ],
 )

@@ -1,6 +1,7 @@
 """The agent's manifests: those that are shipped with the command, or a file or folder of an operator's own.
 
-`python -m fleetbus.cli.ceremony.manifests` copies them here from deploy/kustomize/agent/; a test compares them.
+`python -m fleetbus.cli.ceremony.manifests` copies them here from deploy/kustomize/, the guard as well; a test
+compares them.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from fleetbus.schemas.errors import ObjectInvalid, SettingsInvalid
 PROFILES: Final = ("observe", "standard", "full")
 """What the agent may do: write nothing but its own state, the usual kinds, also RBAC and aggregated APIs."""
 
-_FOLDER: Final = "agent_manifests"
+FOLDER: Final = "agent_manifests"
 
 
 def agent_manifests(place: Path | None = None, *, profile: str = "standard") -> list[dict[str, Any]]:
     """Those of a profile, or those at `place`. Raises SettingsInvalid, ObjectInvalid."""
     if place is None:
-        found = resources.files("fleetbus.cli.ceremony").joinpath(_FOLDER, f"{profile}.yaml")
+        found = resources.files("fleetbus.cli.ceremony").joinpath(FOLDER, f"{profile}.yaml")
         if not found.is_file():
             raise SettingsInvalid(
                 f"there are no manifests for the profile `{profile}`",
@@ -56,9 +57,10 @@ def _kustomization(manifest: dict[str, Any]) -> bool:
 
 def ship(repository: Path) -> None:
     """Copy the generated manifests of a checkout into the command's distribution."""
-    for profile in PROFILES:
-        generated = repository / "deploy" / "kustomize" / "agent" / profile / "agent.yaml"
-        write_whole(Path(__file__).parent / _FOLDER / f"{profile}.yaml", read_text(generated))
+    generated = repository / "deploy" / "kustomize"
+    places = {f"{profile}.yaml": generated / "agent" / profile / "agent.yaml" for profile in PROFILES}
+    for name, place in {**places, "guard.yaml": generated / "guard" / "guard.yaml"}.items():
+        write_whole(Path(__file__).parent / FOLDER / name, read_text(place))
 
 
 if __name__ == "__main__":

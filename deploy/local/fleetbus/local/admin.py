@@ -114,6 +114,7 @@ class Admin:
         *,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """One request; the answer's bytes.
 
@@ -122,10 +123,14 @@ class Admin:
         if self._session is None:
             raise KubeUnavailable("the admin's session is not open", where=self.server)
         content = None if body is None else json.dumps(body).encode()
-        headers = self._headers | ({"Content-Type": content_type} if content is not None else {})
+        kind = {"Content-Type": content_type} if content is not None else {}
         try:
             async with self._session.request(
-                method, f"{self.server}{path}", data=content, headers=headers, params=dict(query or {})
+                method,
+                f"{self.server}{path}",
+                data=content,
+                headers={**self._headers, **kind, **(headers or {})},
+                params=dict(query or {}),
             ) as answer:
                 raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError) as cause:

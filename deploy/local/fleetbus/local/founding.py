@@ -11,6 +11,7 @@ from typing import Any
 from fleetbus.cli.ceremony.admit import JoinRequest
 from fleetbus.cli.ceremony.files import write_whole
 from fleetbus.cli.ceremony.folder import authority_file, credential_file
+from fleetbus.cli.ceremony.guard import guard_manifests
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
 from fleetbus.cli.ceremony.join import join
 from fleetbus.cli.ceremony.keys import FolderKeys
@@ -87,7 +88,7 @@ async def join_member(member: Member, folder: Path, cluster: ControlPlane, vault
 
     Without a Deployment: the agent runs as a process of this machine, and kwok would only play its pod.
     """
-    manifests = agent_manifests(profile="full")
+    manifests = [*agent_manifests(profile="full"), *guard_manifests()]
     request = JoinRequest(member.name, labels=member.labels)
     access = KubeAccess.from_kubeconfig(cluster.kubeconfig)
     async with (

@@ -22,6 +22,9 @@ def key(group: str, kind: str, namespace: str, name: str) -> ObjectKey:
         key("", "Namespace", "", "kube-system"),
         key("apiextensions.k8s.io", "CustomResourceDefinition", "", "agentstates.agent.fleetbus.dev"),
         key("rbac.authorization.k8s.io", "ClusterRole", "", "fleetbus-agent"),
+        key("rbac.authorization.k8s.io", "ClusterRoleBinding", "", "fleetbus-guard"),
+        key("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", "", "fleetbus-guard"),
+        key("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding", "", "fleetbus-guard"),
     ],
 )
 def test_the_agents_own_is_refused(own: ObjectKey) -> None:
@@ -35,6 +38,8 @@ def test_the_agents_own_is_refused(own: ObjectKey) -> None:
         key("", "Namespace", "", "shop"),
         key("apiextensions.k8s.io", "CustomResourceDefinition", "", "widgets.example.com"),
         key("rbac.authorization.k8s.io", "ClusterRole", "", "shop"),
+        key("admissionregistration.k8s.io", "ValidatingAdmissionPolicy", "", "shop"),
+        key("", "ConfigMap", "shop", "fleetbus-guard"),
     ],
 )
 def test_the_rest_is_a_bundles(other: ObjectKey) -> None:

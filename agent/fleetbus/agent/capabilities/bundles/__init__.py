@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fleetbus.agent.capabilities.bundles.ownership import PARENT_PREFIX
 from fleetbus.agent.capabilities.bundles.transitions import transitions
 from fleetbus.agent.capabilities.bundles.worker import BundlesWorker
 from fleetbus.agent.ports import Capability, Rule
@@ -15,7 +16,10 @@ from fleetbus.schemas.capabilities import bundles as schema
 
 _ALL = ("get", "list", "watch", "create", "update", "patch", "delete")
 
-_USUAL = (
+_RBAC = "rbac.authorization.k8s.io"
+
+NEEDS = (
+    Rule(("",), ("configmaps",), _ALL, names=(f"{PARENT_PREFIX}*",), home=True),
     Rule(
         ("",),
         (
@@ -40,6 +44,10 @@ _USUAL = (
     Rule(("scheduling.k8s.io",), ("priorityclasses",), _ALL),
     Rule(("storage.k8s.io",), ("storageclasses",), _ALL),
     Rule(("apiextensions.k8s.io",), ("customresourcedefinitions",), _ALL),
+    # Default services bring roles with rights that the agent does not have itself.
+    Rule((_RBAC,), ("clusterroles", "roles"), (*_ALL, "bind", "escalate"), grants=True),
+    Rule((_RBAC,), ("clusterrolebindings", "rolebindings"), _ALL, grants=True),
+    Rule(("apiregistration.k8s.io",), ("apiservices",), _ALL, grants=True),
 )
 
 
@@ -53,7 +61,7 @@ CAPABILITY = Capability(
     name=schema.CAPABILITY,
     section_version=schema.SECTION_VERSION,
     aspects=schema.ASPECTS,
-    needs=_USUAL,
+    needs=NEEDS,
     start=BundlesWorker,
     transitions=transitions,
     names=_names,

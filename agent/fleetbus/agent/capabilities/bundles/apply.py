@@ -97,7 +97,7 @@ async def _apply_one(
         done.refused[key] = refusal(key, exists)
         return
     if exists is not None:
-        if (refused := _verdict(hands, key, exists)) is not None:
+        if (refused := verdict(hands, key, exists)) is not None:
             done.refused[key] = refused
             return
         force = True
@@ -137,11 +137,12 @@ async def _send(hands: Hands, step: ApplyStep, force: bool, done: Done) -> None:
     done.answered()
 
 
-def _verdict(hands: Hands, key: ObjectKey, metadata: Mapping[str, Any]) -> ObjectState | None:
-    verdict = judge_existing(
+def verdict(hands: Hands, key: ObjectKey, metadata: Mapping[str, Any]) -> ObjectState | None:
+    """Why an object that exists may not be taken; None when it may."""
+    judged = judge_existing(
         metadata, hands.apply_set, hands.adopt, lambda apply_set: hands.bundle_of(apply_set, key)
     )
-    return object_state(key, verdict.reason, verdict.message) if verdict.reason else None
+    return object_state(key, judged.reason, judged.message) if judged.reason else None
 
 
 async def _look_at_owner(hands: Hands, step: ApplyStep) -> ObjectState | None:
@@ -153,7 +154,7 @@ async def _look_at_owner(hands: Hands, step: ApplyStep) -> ObjectState | None:
         )
     except NotFound:
         return None
-    return _verdict(hands, key, found["metadata"])
+    return verdict(hands, key, found["metadata"])
 
 
 async def prune_levels(

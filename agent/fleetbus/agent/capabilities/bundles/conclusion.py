@@ -13,11 +13,17 @@ from fleetbus.schemas.capabilities.bundles import (
     REASON_CONTESTED,
     REASON_CRD_WAITING,
     REASON_KIND_UNKNOWN,
+    REASON_OBSERVE_ONLY,
     REASON_PROGRESSING,
     ObjectState,
 )
 
-_AGAIN_S = {REASON_CRD_WAITING: 0.2, REASON_PROGRESSING: 0.1, REASON_KIND_UNKNOWN: 15.0}
+_AGAIN_S = {
+    REASON_CRD_WAITING: 0.2,
+    REASON_PROGRESSING: 0.1,
+    REASON_KIND_UNKNOWN: 15.0,
+    REASON_OBSERVE_ONLY: 30.0,
+}
 _AGAIN_REFUSED_S = 30.0
 _AGAIN_GOING_S = 5.0
 
@@ -42,6 +48,9 @@ def conclude(world: World, one: Pass) -> None:
         unfinished=left if not halted and not done.unreachable else 0,
         missing=holding.missing,
         unreachable=done.unreachable,
+        would=", ".join(
+            f"{verb} {one.would[verb]}" for verb in ("create", "change", "remove") if one.would[verb]
+        ),
     )
     holding.state = bundle_state(one.entry, findings, holding.state, world.clock.now())
     again_s = _again_s(world, one, refused, left)

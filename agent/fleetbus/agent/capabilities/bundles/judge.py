@@ -20,6 +20,7 @@ from fleetbus.schemas.capabilities.bundles import (
     REASON_HALTED,
     REASON_HEALTHY,
     REASON_KIND_UNKNOWN,
+    REASON_OBSERVE_ONLY,
     REASON_PROGRESSING,
     REASON_PRUNE_HELD,
     REASON_WORKLOAD_FAILING,
@@ -56,6 +57,8 @@ class Findings:
     refused: tuple[ObjectState, ...] = ()
     failing: tuple[ObjectState, ...] = ()
     progressing: tuple[ObjectState, ...] = ()
+    would: str = ""
+    """What an agent that only observes would do."""
     unseen: str = ""
     """Kinds whose health is not known, as they could not be watched yet."""
 
@@ -108,11 +111,14 @@ def _applied(entry: BundleEntry, found: Findings) -> tuple[Status, str, str]:
         return "Unknown", REASON_ARTIFACT_MISSING, found.missing
     if found.withheld:
         return "Unknown", REASON_HALTED, f"a halt keeps {found.withheld} changes back"
-    wrong = [one for one in found.refused if one.reason not in WAITING]
+    wrong = [one for one in found.refused if one.reason not in WAITING and one.reason != REASON_OBSERVE_ONLY]
     if wrong:
         return "False", _worst(wrong), _counted(wrong, found.objects)
     if found.unreachable:
         return "Unknown", REASON_CLUSTER_UNREACHABLE, found.unreachable
+    if found.would:
+        said = f"would {found.would} of {found.objects} objects; this agent may only observe"
+        return "Unknown", REASON_OBSERVE_ONLY, said
     if found.refused:
         return "Unknown", found.refused[0].reason, _counted(found.refused, found.objects)
     if found.held:

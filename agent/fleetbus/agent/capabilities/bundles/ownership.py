@@ -18,9 +18,11 @@ from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.canonical import canonical, compress, decompress, parse_json
 from fleetbus.schemas.capabilities.bundles import BUNDLE_ANNOTATION
 from fleetbus.schemas.errors import FleetbusError, ObjectInvalid
+from fleetbus.schemas.guard import GUARD
 
 HOME = AGENT_NAMESPACE
 BUNDLE_ID_LABEL = "fleetbus.dev/bundle-id"
+PARENT_PREFIX = "fleetbus-bundle-"
 
 _ID_LABEL = "applyset.kubernetes.io/id"
 _TOOLING = "applyset.kubernetes.io/tooling"
@@ -74,7 +76,7 @@ class Membership:
 
 
 def is_agents_own(key: ObjectKey) -> bool:
-    """Whether an object is where the agent's key, record and rights lie: a repository must never reach them."""
+    """Whether an object is where the agent's key, record, rights and guard lie: a repository must never reach them."""
     group, kind = key.group_kind
     if key.namespace == HOME:
         return True
@@ -82,7 +84,9 @@ def is_agents_own(key: ObjectKey) -> bool:
         return key.name in (HOME, "kube-system")
     if (group, kind) == ("apiextensions.k8s.io", "CustomResourceDefinition"):
         return key.name.endswith(".agent.fleetbus.dev")
-    return group == "rbac.authorization.k8s.io" and key.name.startswith(AGENT_NAME)
+    if group in ("rbac.authorization.k8s.io", "admissionregistration.k8s.io"):
+        return key.name.startswith((AGENT_NAME, GUARD))
+    return False
 
 
 def label_of(bundle_id: str) -> str:
@@ -93,7 +97,7 @@ def label_of(bundle_id: str) -> str:
 
 
 def parent_name(bundle_id: str) -> str:
-    return f"fleetbus-bundle-{label_of(bundle_id)}"
+    return f"{PARENT_PREFIX}{label_of(bundle_id)}"
 
 
 def apply_set_id(parent: str) -> str:

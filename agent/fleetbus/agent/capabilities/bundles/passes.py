@@ -14,6 +14,7 @@ from fleetbus.agent.capabilities.bundles.observe import ApiKind, read_existing, 
 from fleetbus.agent.capabilities.bundles.ownership import HOME, Membership, Recorded, is_agents_own
 from fleetbus.agent.capabilities.bundles.plan import ApplyStep, Seen, Wanted, plan
 from fleetbus.agent.capabilities.bundles.refusals import object_state, refusal
+from fleetbus.agent.capabilities.bundles.rehearse import rehearse, unseen
 from fleetbus.agent.capabilities.bundles.stories import contested, drift_corrected, pruned
 from fleetbus.agent.capabilities.bundles.world import Pass, World
 from fleetbus.runtime.loop import both
@@ -69,6 +70,9 @@ async def _work(world: World, one: Pass) -> None:
         planned = replace(planned, forget=tuple(gone))
     one.planned = planned
     _note_contests(one)
+    if world.observes:
+        await rehearse(world, _hands(world, one), one)
+        return
     if planned.empty and holding.membership.version and holding.membership.name == one.entry.name:
         await _settle(world, one, dict(holding.membership.objects))
         return
@@ -76,12 +80,7 @@ async def _work(world: World, one: Pass) -> None:
         one.done.stopped = True
         return
     steps = [step for level in planned.apply for step in level]
-    unseen = {
-        step.desired.key: resource
-        for step in steps
-        if step.cause == "new" and (resource := world.resources.get(_kind(step.desired))) is not None
-    }
-    existing, _ = await both(read_existing(world.kube, unseen), _intend(world, one, steps))
+    existing, _ = await both(read_existing(world.kube, unseen(world, steps)), _intend(world, one, steps))
     hands = _hands(world, one)
     await apply_levels(hands, planned.apply, existing, one.done)
     if planned.prune and one.done.goes_on and _all_applied(one):

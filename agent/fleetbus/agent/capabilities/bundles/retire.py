@@ -23,6 +23,7 @@ from fleetbus.schemas.capabilities.bundles import (
     REASON_CLUSTER_UNREACHABLE,
     REASON_HALTED,
     REASON_KEPT,
+    REASON_OBSERVE_ONLY,
     REASON_PROGRESSING,
     REASON_PRUNE_HELD,
     REASON_REMOVED,
@@ -37,6 +38,7 @@ KeepReceipt = Callable[[str, int], Awaitable[None]]
 
 _AGAIN_S = 2.0
 _AGAIN_FAILED_S = 15.0
+_AGAIN_OBSERVING_S = 30.0
 
 
 async def run_retired(world: World, holding: Holding, keep_receipt: KeepReceipt) -> bool:
@@ -64,6 +66,8 @@ async def _step(world: World, holding: Holding, retired: Retired, keep_receipt: 
     membership = holding.membership
     seen = _seen(world, holding)
     prunes, forget, going = departing(Wanted(membership.apply_set, {}), seen)
+    if world.observes:
+        return await _observe(world, holding, retired, len(prunes), keep_receipt)
     if not world.may_write(retired.name):
         _withhold(world, holding, retired)
         return False
@@ -99,6 +103,21 @@ async def _step(world: World, holding: Holding, retired: Retired, keep_receipt: 
     await keep_receipt(retired.id, holding.pruned)
     await world.kube.delete(CONFIG_MAP, HOME, membership.parent)
     return True
+
+
+async def _observe(
+    world: World, holding: Holding, retired: Retired, prunes: int, keep_receipt: KeepReceipt
+) -> bool:
+    """What was never recorded is gone already; of the rest it is said what would become of it."""
+    if not holding.membership.version:
+        await keep_receipt(retired.id, holding.pruned)
+        return True
+    would = f"remove {prunes} objects" if retired.policy == "Remove" else "let go of its objects"
+    _report(
+        world, holding, retired, "Unknown", REASON_OBSERVE_ONLY, f"would {would}; this agent may only observe"
+    )
+    _later(world, holding, _AGAIN_OBSERVING_S)
+    return False
 
 
 def _withhold(world: World, holding: Holding, retired: Retired) -> None:

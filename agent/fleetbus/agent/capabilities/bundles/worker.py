@@ -177,7 +177,7 @@ class BundlesWorker:
         for holding in holdings:
             holding.scope(resources)
         self._claims = Claims(holdings)
-        halts = told.halts
+        halts, observes = told.halts, self._ports.observes()
 
         def is_halted(name: str) -> bool:
             return bool({"*", name} & set(halts()))
@@ -192,8 +192,9 @@ class BundlesWorker:
             not_served=_not_served(resources),
             defined=frozenset(definitions),
             bundle_of=self._bundle_of,
-            may_write=lambda name: not is_halted(name) and not told.superseded(),
+            may_write=lambda name: not observes and not is_halted(name) and not told.superseded(),
             is_halted=is_halted,
+            observes=observes,
         )
 
     def _may_be_served(self, kind: ApiKind, definitions: Mapping[GroupKind, ObjectKey]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -36,6 +37,8 @@ class World:
     bundle_of: Callable[[str, ObjectKey], str | None]
     may_write: Callable[[str], bool]
     is_halted: Callable[[str], bool]
+    observes: bool = False
+    """Whether nothing may be written here: a pass then only says what it would do."""
 
 
 @dataclass(slots=True)
@@ -48,5 +51,7 @@ class Pass:
     planned: Plan = field(default_factory=Plan)
     done: Done = field(default_factory=Done)
     happened: list[Happened] = field(default_factory=list)
+    would: Counter[str] = field(default_factory=Counter)
+    """What an agent that only observes would do: verb → how many objects."""
     is_unsure: bool = False
     """Something that a watch does not show is there, or could not be looked at."""

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from fleetbus.agent.capabilities.commands.drivers import Tools
-from fleetbus.agent.capabilities.commands.drivers.catalogue import DRIVERS
+from fleetbus.agent.capabilities.commands.drivers.catalogue import DRIVERS, NEEDS
 from fleetbus.agent.capabilities.commands.run import Commands
 from fleetbus.agent.capabilities.commands.transitions import transitions
-from fleetbus.agent.ports import Capability, Ports, Rule
+from fleetbus.agent.ports import Capability, Ports
 from fleetbus.schemas.capabilities import commands as schema
 from fleetbus.schemas.states import RESULT_ASPECT
 
@@ -36,11 +36,7 @@ CAPABILITY = Capability(
     name=schema.CAPABILITY,
     section_version=schema.SECTION_VERSION,
     aspects=(RESULT_ASPECT,),
-    needs=(
-        Rule(("batch",), ("jobs",), ("get", "list", "watch", "create", "delete")),
-        Rule(("",), ("configmaps",), ("get", "list", "watch", "create", "patch", "delete")),
-        Rule(("",), ("namespaces",), ("get",)),
-    ),
+    needs=NEEDS,
     start=start,
     transitions=transitions,
 )

@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 _RETRY_S = (0.25, 15.0)
 _EVERYTHING = "*"
+_OBSERVES = "this agent may only observe: nothing is started in its cluster"
 _GONE = "its effect is gone: somebody removed it in the cluster"
 
 
@@ -124,7 +125,9 @@ class Commands:
                 await self._start(command, told)
 
     async def _start(self, command: Command, told: Told) -> None:
-        finding = await self._drivers[command.driver].preflight(command.arguments)
+        observes = self._ports.observes()
+        driver = self._drivers[command.driver]
+        finding = _OBSERVES if observes else await driver.preflight(command.arguments)
         now = self._ports.clock.now()
         if finding is not None:
             await self._put(journals.never_started(command, schema.PHASE_REFUSED, finding, now))
@@ -172,6 +175,9 @@ class Commands:
         if driver is not None and progress is not None:
             if progress.phase != "Running":
                 await self._moved(entry, progress)
+                return
+            if self._ports.observes():
+                self._note(entry, progress, "it goes on: this agent may only observe")
                 return
             await driver.abort(entry.id)
             progress = await driver.observe(entry.id)

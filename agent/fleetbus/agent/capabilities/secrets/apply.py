@@ -59,6 +59,9 @@ class Writer:
         done = Applied(record, records.STARTING)
         removed_at: datetime | None = None
         for step in steps:
+            if not isinstance(step, (Gone, Rest)) and self.ports.observes():
+                done.trouble = troubles.observed(step)
+                break
             if not isinstance(step, (Gone, Rest)) and not self.may_write():
                 return Applied(done.record, HELD, done.happened)
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleetbus.agent.capabilities.secrets.plan import Trouble, not_found
+from fleetbus.agent.capabilities.secrets.plan import Release, Remove, Trouble, Write, not_found
 from fleetbus.schemas import errors
 from fleetbus.schemas.capabilities import secrets as schema
 from fleetbus.schemas.capabilities.secrets import SecretEntry
@@ -39,6 +39,18 @@ def of_cluster(error: errors.FleetbusError, entry: SecretEntry | None) -> Troubl
         return Trouble("False", schema.REASON_NAMESPACE_MISSING, message, passing=True)
     where = f"Secret {entry.namespace}/{entry.secret}: " if entry else ""
     return Trouble("False", schema.REASON_REFUSED, f"{where}the apiserver refuses it: {error.message}")
+
+
+def observed(step: Write | Remove | Release) -> Trouble:
+    """What an agent without the right to write would do."""
+    match step:
+        case Write(entry):
+            said = f"Secret {entry.namespace}/{entry.secret} would be written"
+        case Remove(live):
+            said = f"Secret {live.place} would be removed"
+        case Release(live):
+            said = f"Secret {live.place} would be left to others"
+    return Trouble("Unknown", schema.REASON_OBSERVE_ONLY, f"{said}; this agent may only observe")
 
 
 def key_missing(entry: SecretEntry, key: str) -> Trouble:

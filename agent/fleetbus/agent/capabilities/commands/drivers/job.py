@@ -7,12 +7,20 @@ from typing import Any
 
 from fleetbus.agent.capabilities.commands.drivers import Progress, Tools
 from fleetbus.agent.capabilities.commands.drivers.arguments import parsed
+from fleetbus.agent.ports import Rule
 from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.capabilities.commands import DRIVER_JOB, ID_LABEL, JobArguments
 from fleetbus.schemas.errors import AlreadyExists, NotFound, ObjectInvalid
 
 JOB = Resource("batch", "v1", "jobs", "Job", True)
 NAMESPACE = Resource("", "v1", "namespaces", "Namespace", False)
+NAME_PREFIX = "fleetbus-"
+_VERBS = ("get", "list", "watch", "create", "delete")
+NEEDS = (
+    Rule((JOB.group,), (JOB.plural,), _VERBS),
+    Rule((JOB.group,), (JOB.plural,), _VERBS, names=(f"{NAME_PREFIX}*",), home=True),
+    Rule((NAMESPACE.group,), (NAMESPACE.plural,), ("get",)),
+)
 # Long enough for an agent that was away for as long as a command may wait.
 _KEPT_FOR_S = 7 * 24 * 3600
 _SUCCESS = ("Complete", "SuccessCriteriaMet")
@@ -70,7 +78,7 @@ class Job:
 
 
 def job_name(id: str) -> str:
-    return f"fleetbus-{id}"
+    return f"{NAME_PREFIX}{id}"
 
 
 def job(id: str, wanted: JobArguments) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from fleetbus.agent.capabilities.commands.drivers import Progress, Tools
 from fleetbus.agent.capabilities.commands.drivers.arguments import parsed
+from fleetbus.agent.ports import Rule
 from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.agent_pod import AGENT_NAMESPACE
 from fleetbus.schemas.capabilities.commands import DRIVER_REHEARSAL, ID_LABEL, RehearsalArguments
@@ -19,6 +20,17 @@ from fleetbus.schemas.errors import AlreadyExists, NotFound, ObjectInvalid
 
 NAMESPACE = AGENT_NAMESPACE
 CONFIG_MAP = Resource("", "v1", "configmaps", "ConfigMap", True)
+NAME_PREFIX = "fleetbus-rehearsal-"
+NEEDS = (
+    Rule(
+        (CONFIG_MAP.group,),
+        (CONFIG_MAP.plural,),
+        ("get", "list", "watch", "create", "patch", "delete"),
+        names=(f"{NAME_PREFIX}*",),
+        home=True,
+    ),
+    Rule((CONFIG_MAP.group,), (CONFIG_MAP.plural,), ("list", "watch")),
+)
 _SHORTEST_LOOK_S = 0.02
 
 
@@ -80,7 +92,7 @@ class Rehearsal:
 
 
 def map_name(id: str) -> str:
-    return f"fleetbus-rehearsal-{id}"
+    return f"{NAME_PREFIX}{id}"
 
 
 def step_at(data: Mapping[str, str], now: datetime) -> int:
