@@ -11,7 +11,7 @@ from typing import Any
 
 from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
-from fleetbus.cli.text import clean, counted, width
+from fleetbus.cli.text import clean, counted, width, without_login
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ def _print(one: Diagnostic, output: Output) -> None:
     bar = Cell(f"{gutter} |", "number")
     output.say(bar)
     for number, text in one.lines:
-        output.say(Cell(f"{str(number).rjust(len(gutter))} |", "number"), f" {text}" if text else "")
+        shown = f" {without_login(text)}" if text else ""
+        output.say(Cell(f"{str(number).rjust(len(gutter))} |", "number"), shown)
     if one.lines:
         before = clean(one.lines[-1][1][: one.column - 1])
         carets = "^" * max(1, width(clean(one.lines[-1][1][one.column - 1 : one.column - 1 + one.length])))

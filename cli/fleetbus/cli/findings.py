@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fleetbus.cli.fields import dotted, field_at, names_at, schema_of
+from fleetbus.cli.text import without_login
 from fleetbus.schemas.documents import Document
 
 UNKNOWN_FIELD = "FB1001"
@@ -160,7 +161,7 @@ def _type_help(one: Mapping[str, Any], value: object) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "null" if value is None else str(value)[:80]
+    return "null" if value is None else without_login(str(value))[:80]
 
 
 def _explain(kind: str, place: str) -> str:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 NONE = "<none>"
 UNKNOWN = "<unknown>"
 
+_LOGIN = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)|(?<=https://)[^/@\s]+(?=@)")
+
 # C0 and DEL, C1, Arabic letter mark, left-to-right and right-to-left marks, line and paragraph separators,
 # bidirectional embeddings, overrides and isolates, the byte order mark, and lone surrogates.
 _DANGEROUS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -138,3 +140,8 @@ def short_revision(revision: str) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """`1 cluster`, `2 clusters`."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def without_login(text: str) -> str:
+    """`text` with stars for the password, or the token, that an address in it carries; as long as it was."""
+    return _LOGIN.sub(lambda found: "*" * len(found[0]), text)

@@ -9,7 +9,17 @@ import pytest
 
 from fleetbus.cli.output import Output, Screen, screen_of
 from fleetbus.cli.table import Cell, layout
-from fleetbus.cli.text import clean, duration, escape_json, parse_time, rfc3339, short_revision, width, wrap
+from fleetbus.cli.text import (
+    clean,
+    duration,
+    escape_json,
+    parse_time,
+    rfc3339,
+    short_revision,
+    width,
+    without_login,
+    wrap,
+)
 
 EVIL = [
     "\x1b[2J",
@@ -29,6 +39,20 @@ def test_no_terminal_obeys_what_was_cleaned(text: str) -> None:
     cleaned = clean(text)
     assert all(character.isprintable() for character in cleaned)
     assert cleaned != text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("url: https://ana:hunter2@git.example.com/a.git", "url: https://***********@git.example.com/a.git"),
+        ("https://hunter2@git.example.com", "https://*******@git.example.com"),
+        ("ssh://git:hunter2@git.example.com", "ssh://***********@git.example.com"),
+        ("ssh://git@git.example.com", "ssh://git@git.example.com"),
+        ("https://git.example.com/a@b:c", "https://git.example.com/a@b:c"),
+    ],
+)
+def test_a_password_in_an_address_is_not_shown(text: str, shown: str) -> None:
+    assert without_login(text) == shown
 
 
 def test_ordinary_text_stays_and_line_breaks_become_blanks() -> None:
