@@ -21,6 +21,7 @@ from fleetbus.runtime.ports import Message
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
+from fleetbus.schemas.models import wrong_fields
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
 
 DESCRIPTION = "Fleetbus's controller: documents, commands, and what is known of the fleet"
@@ -74,7 +75,7 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     except FleetbusError as error:
         told = error
     except ValidationError as error:
-        told = DocumentInvalid(_request_finding(error), where=f"request `{verb}`")
+        told = DocumentInvalid(cleaned(wrong_fields(error)[0], 300), where=f"request `{verb}`")
     except (
         Exception
     ) as error:  # The edge of the service: a mistake of ours answers this request and nothing else.
@@ -106,9 +107,3 @@ def operator(desk: Desk, key: str) -> str:
             remedy="add the key to `operators` in its settings",
         )
     return name
-
-
-def _request_finding(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return cleaned(f"{place}: {first['msg']}" if place else str(first["msg"]), 300)
