@@ -72,6 +72,7 @@ async def run_controller(
         operators=operators or (lambda: settings.operators),
         version=_version(),
         settings_problem=settings_problem,
+        former_keys=settings.former_signing_keys,
     )
     doors: list[Door] = [api.serve]
     if settings.documents_dir is not None:

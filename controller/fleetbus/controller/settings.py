@@ -28,6 +28,9 @@ class Settings(Written):
     bus_ca_file: Path | None = None
     bus_credential_file: Path
     signing_seed_file: Path
+    former_signing_keys: tuple[str, ...] = Field(
+        default=(), description="Public nkeys that signed the stored documents before a change of the key."
+    )
     operators: dict[str, str] = Field(default_factory=dict, description="Public nkey: name.")
     vault_address: str = ""
     vault_ca_file: Path | None = None

@@ -6,10 +6,14 @@ The stream's history is the documents' history. What is known of them comes from
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
+
+import structlog
 
 from fleetbus.controller.audit import AuditChain, Author, changed
 from fleetbus.controller.ports import Key
+from fleetbus.controller.seal import Seal
 from fleetbus.controller.views import Known
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus, Put
@@ -22,11 +26,15 @@ from fleetbus.schemas.errors import (
     NotFound,
     NotPossible,
     SequenceConflict,
+    SignatureRefused,
 )
 from fleetbus.schemas.streams import DOCUMENTS
 
 MOST_AT_ONCE = 400
 _ATTEMPTS = 3
+_MOMENT = timedelta(microseconds=1)
+
+_log = structlog.get_logger("controller")
 
 
 def merged(wanted: Document, before: Stored | None, identifier: Callable[[], str], now: Any) -> Stored:
@@ -63,14 +71,17 @@ def _updated(before: Stored, after: Stored, now: Any) -> Stored:
     if after == before:
         return before
     generation = before.generation + ((after.spec, after.revoked) != (before.spec, before.revoked))
-    return after.model_copy(update={"generation": generation, "updated_at": now})
+    # A clock that goes back must not make a later form look like an earlier one, which followers refuse.
+    at = max(now, before.updated_at + _MOMENT)
+    return after.model_copy(update={"generation": generation, "updated_at": at})
 
 
 class Documents:
     """Writes documents and puts them into what is known."""
 
-    def __init__(self, bus: Bus, known: Known, clock: Clock, audit: AuditChain) -> None:
+    def __init__(self, bus: Bus, known: Known, clock: Clock, audit: AuditChain, seal: Seal) -> None:
         self._bus = bus
+        self._seal = seal
         self._audit = audit
         self._known = known
         self._clock = clock
@@ -142,7 +153,7 @@ class Documents:
 
     async def _write(self, changes: Sequence[tuple[Stored | None, Stored]], author: Author) -> None:
         puts = [
-            Put(subject, after.to_bytes(), expected=self._known.sequence(subject))
+            Put(subject, self._seal.sign(subject, after.to_bytes()), expected=self._known.sequence(subject))
             for _, after in changes
             for subject in (_subject(after.key),)
         ]
@@ -158,7 +169,12 @@ class Documents:
         last = await self._bus.get_last(DOCUMENTS.name, subject)
         if last is not None and self._known.newer(subject, last.sequence):
             try:
-                self._known.put_document(Stored.from_bytes(last.data))
+                self._known.put_document(Stored.from_bytes(self._seal.opened(subject, last.data)))
+            except SignatureRefused as error:
+                # What is known stays, and the next write takes the place of what somebody else put there.
+                _log.warning(
+                    "a document that is not ours will be written anew", where=subject, reason=str(error)
+                )
             except MessageMalformed as error:
                 raise NotPossible(
                     "what is stored under this name is no document", where=subject, remedy="delete it first"

@@ -24,6 +24,7 @@ from fleetbus.controller.publish import Publisher
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
 from fleetbus.controller.refusals import Refusals
+from fleetbus.controller.seal import Seal
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.store import Documents
@@ -33,8 +34,6 @@ from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
 from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.errors import Transient
-from fleetbus.schemas.nkeys import public_key
-from fleetbus.schemas.signing import signer
 from fleetbus.schemas.streams import ASPECTS, STATE
 
 SWEEP_EVERY_S = 6 * 3600.0
@@ -58,6 +57,7 @@ class Fleet:
     operators: Callable[[], Mapping[str, str]]
     version: str
     settings_problem: Callable[[], str] = lambda: ""
+    former_keys: Sequence[str] = ()
 
 
 async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Sequence[Door]) -> None:
@@ -66,13 +66,14 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     time = ServerTime(clock)
     time.heard(term.began_at)
     known = Known(fleet.name, version=int(time.now().timestamp() * 1000))
-    statuses, recent, fence = Statuses(bus, known, clock), Recent(), Fence(bus, term)
+    seal = Seal.of(fleet.signing_key, fleet.former_keys)
+    statuses, recent, fence = Statuses(bus, known, clock, seal), Recent(), Fence(bus, term)
     audit = AuditChain(bus, clock, fleet.name, fleet.signing_key)
-    documents, refusals = Documents(bus, known, clock, audit), Refusals(audit, clock)
-    artifacts, sign = Artifacts(bus, time), signer(fleet.signing_key)
-    follow = Follow(bus, clock, known, time, signing_key=public_key(fleet.signing_key))
-    publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, sign, time)
-    command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time, audit)
+    documents, refusals = Documents(bus, known, clock, audit, seal), Refusals(audit, clock)
+    artifacts = Artifacts(bus, time)
+    follow = Follow(bus, clock, known, time, seal=seal)
+    publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, seal.sign, time)
+    command_lists = CommandLists(bus, clock, known, statuses, fence, seal, time, audit)
     emitter = Emitter(bus, clock, known, statuses, recent, time)
 
     removing = partial(_remove_cluster, bus, publisher)

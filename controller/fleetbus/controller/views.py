@@ -222,5 +222,5 @@ class Known:
 
 
 def replaced_outbox(status: Status, by: Status) -> Status:
-    """`status` with the other's outbox: for comparing everything else."""
-    return status.model_copy(update={"outbox": by.outbox})
+    """`status` with the other's outbox, and its count of writes: for comparing everything else."""
+    return status.model_copy(update={"outbox": by.outbox, "serial": by.serial})
