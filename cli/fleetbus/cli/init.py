@@ -13,12 +13,13 @@ from fleetbus.cli.ceremony.folder import authority_file, server_folder
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
 from fleetbus.cli.ceremony.keys import person_file
 from fleetbus.cli.ceremony.online import make_streams, push_accounts
-from fleetbus.cli.ceremony.record import FILE, FleetRecord, Node, Signing, VaultPlace, read_record
+from fleetbus.cli.ceremony.record import FILE, FleetRecord, Node, Signing, read_record
 from fleetbus.cli.ceremony.servers import signing_keys, vault_admin
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.schemas.enrolment import VaultPlace
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)

@@ -13,10 +13,12 @@ from nacl.signing import SigningKey
 from fleetbus.controller.artifacts import Artifacts
 from fleetbus.controller.audit import AuditChain
 from fleetbus.controller.command_lists import CommandLists
-from fleetbus.controller.desk import Desk
+from fleetbus.controller.desk import Desk, Trust
 from fleetbus.controller.emit import Emitter
+from fleetbus.controller.enrolments import Enrolments
 from fleetbus.controller.fence import Fence
 from fleetbus.controller.follow import Follow
+from fleetbus.controller.issuing import Issuer
 from fleetbus.controller.leader import Term
 from fleetbus.controller.ports import Capability, Ports
 from fleetbus.controller.presence import Presence
@@ -32,6 +34,7 @@ from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
 from fleetbus.schemas.documents import Stored
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import Transient
 from fleetbus.schemas.nkeys import public_key
 from fleetbus.schemas.signing import signer
@@ -57,6 +60,9 @@ class Fleet:
     capabilities: Sequence[Capability]
     operators: Callable[[], Mapping[str, str]]
     version: str
+    issuer: Issuer | None = None
+    root: str = ""
+    vault: VaultPlace | None = None
     settings_problem: Callable[[], str] = lambda: ""
 
 
@@ -75,7 +81,8 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time, audit)
     emitter = Emitter(bus, clock, known, statuses, recent, time)
 
-    removing = partial(_remove_cluster, bus, publisher)
+    enrolments = Enrolments(bus, known, audit)
+    removing = partial(_remove_cluster, bus, publisher, enrolments)
     reconciler = Reconciler(
         clock, known, documents, statuses, artifacts, fleet.capabilities, fleet.ports, removing
     )
@@ -90,6 +97,10 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         documents=documents,
         statuses=statuses,
         reconciler=reconciler,
+        enrolments=enrolments,
+        issuer=fleet.issuer,
+        sign=sign,
+        trust=Trust((public_key(fleet.signing_key),), fleet.root, fleet.vault),
         command_lists=command_lists,
         recent=recent,
         capabilities=fleet.capabilities,
@@ -99,8 +110,9 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(fence.watch())
-        tasks.create_task(follow.run())
-        await follow.ready.wait()
+        for reader in (follow, enrolments):
+            tasks.create_task(reader.run())
+            await reader.ready.wait()
         await recent.load(bus)
         await _drop_orphans(known, statuses)
         presence.restore()
@@ -137,12 +149,13 @@ async def _stand(door: Door, desk: Desk) -> None:
     await door(desk)
 
 
-async def _remove_cluster(bus: Bus, publisher: Publisher, stored: Stored) -> None:
-    """What else goes with a Cluster document: its mailboxes and what it has reported."""
+async def _remove_cluster(bus: Bus, publisher: Publisher, enrolments: Enrolments, stored: Stored) -> None:
+    """What else goes with a Cluster document: its mailboxes, what it has reported, its tokens."""
     cluster = identified(stored) if stored.kind == CLUSTER else None
     if cluster is None:
         return
     await publisher.forget(cluster)
+    await enrolments.remove(cluster)
     for aspect in ASPECTS:
         await bus.purge(STATE.name, subjects.state(cluster, aspect))
     await bus.purge(STATE.name, subjects.result(cluster))

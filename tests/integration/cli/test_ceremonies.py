@@ -18,7 +18,7 @@ from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
 from fleetbus.cli.ceremony.leave import leave_bus, leave_vault, share
 from fleetbus.cli.ceremony.manifests import PROFILES, agent_manifests
 from fleetbus.cli.ceremony.online import make_streams, push_accounts
-from fleetbus.cli.ceremony.record import FleetRecord, VaultPlace, read_record
+from fleetbus.cli.ceremony.record import FleetRecord, read_record
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.local.nats import NatsServer
 from fleetbus.local.processes import Processes
@@ -31,6 +31,7 @@ from fleetbus.runtime.vault import VaultAccess, VaultClient
 from fleetbus.runtime.vault_admin import VaultAdmin
 from fleetbus.schemas import subjects
 from fleetbus.schemas.credentials import Credential
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import NotFound, VaultForbidden
 from fleetbus.schemas.streams import STREAMS
 from fleetbus.schemas.subjects import ClusterId

@@ -16,12 +16,13 @@ from fleetbus.cli.ceremony.init import FleetPlan, write_controller
 from fleetbus.cli.ceremony.join import cluster_document, in_order, secret
 from fleetbus.cli.ceremony.keys import person_file
 from fleetbus.cli.ceremony.manifests import agent_manifests
-from fleetbus.cli.ceremony.record import Node, VaultPlace, read_record
+from fleetbus.cli.ceremony.record import Node, read_record
 from fleetbus.cli.init import parse_node
 from fleetbus.client import load_context
 from fleetbus.local.nats import server_path
 from fleetbus.schemas.accounts import LEAST_PEOPLE
 from fleetbus.schemas.catalogue import KINDS
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, DocumentInvalid, NotFound, ObjectInvalid, SettingsInvalid
 from fleetbus.schemas.nats_jwt import read
 from fleetbus.schemas.nkeys import Kind, key_of_seed, public_key, seed_of
@@ -56,7 +57,7 @@ def test_a_fleet_is_made_once(tmp_path: Path) -> None:
         "keys/controller-signing.seed",
         *(f"keys/{role}.seed" for role in ROLES),
         *(f"keys/{who}.creds" for who in ("system", "controller", "operator-admin", "subscriber-events")),
-        *(f"tokens/{name}.jwt" for name in ("operator", "SYS", "FLEET", "OPERATORS", "AGENTS_main")),
+        *(f"tokens/{name}.jwt" for name in ("operator", "SYS", "FLEET", "OPERATORS", "ENROL", "AGENTS_main")),
     }
     assert said
     said.clear()

@@ -24,7 +24,6 @@ from fleetbus.cli.ceremony.record import (
     Node,
     Person,
     Signing,
-    VaultPlace,
     changing,
     read_record,
     write_record,
@@ -43,6 +42,7 @@ from fleetbus.schemas.accounts import (
     accounts,
     role_key_name,
 )
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
 from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
 

@@ -15,6 +15,7 @@ from pydantic import model_validator
 
 from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.schemas.accounts import Account, Keys, accounts, agents_account
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.models import Received
 from fleetbus.schemas.subjects import MAIN, ClusterId
@@ -73,13 +74,6 @@ class Revoked(Received):
     account: str
     nkey: str
     at: int
-
-
-class VaultPlace(Received):
-    """Where Vault is; `ca` is PEM, empty for the machine's authorities."""
-
-    address: str
-    ca: str = ""
 
 
 Signing = Literal["files", "vault-transit"]

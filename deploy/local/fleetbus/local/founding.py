@@ -16,7 +16,7 @@ from fleetbus.cli.ceremony.join import join
 from fleetbus.cli.ceremony.keys import FolderKeys
 from fleetbus.cli.ceremony.manifests import agent_manifests
 from fleetbus.cli.ceremony.online import make_streams, push_accounts
-from fleetbus.cli.ceremony.record import FleetRecord, VaultPlace, read_record
+from fleetbus.cli.ceremony.record import FleetRecord, read_record
 from fleetbus.client import Context, save_context
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.local.members import Member
@@ -25,6 +25,7 @@ from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.vault_admin import VaultAdmin
+from fleetbus.schemas.enrolment import VaultPlace
 
 FLEET = "local"
 OPERATOR = "admin"
