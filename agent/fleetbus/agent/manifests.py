@@ -52,7 +52,7 @@ _OWN = (
         "resourceNames": [STATE_NAME],
         "verbs": ["get", "update"],
     },
-    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [NAME], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [NAME], "verbs": ["get", "update"]},
 )
 
 

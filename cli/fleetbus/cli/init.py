@@ -196,6 +196,6 @@ def _next(output: Output, folder: Path, record: FleetRecord) -> None:
         *([] if record.nodes else [f"nats-server -c {server_folder(folder) / 'server.conf'}"]),
         f"fleetbus init --out {folder} --online",
         f"fleetbus-controller --config {folder / 'controller.json'}",
-        f"fleetbus cluster join NAME --kube-context CONTEXT --fleet-dir {folder}",
+        "fleetbus cluster join NAME --kube-context CONTEXT --image IMAGE",
     ):
         output.note("Next: ", Cell(line, "command"))

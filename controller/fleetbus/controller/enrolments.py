@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import structlog
 
 from fleetbus.controller.audit import AuditChain, Entry
+from fleetbus.controller.follow import REMOVED_HEADER
 from fleetbus.controller.store import Beside
 from fleetbus.controller.views import CLUSTER, Known, cluster_spec, identified
 from fleetbus.runtime.foreign_text import cleaned
-from fleetbus.runtime.nats_follow import REMOVED
 from fleetbus.runtime.ports import Bus, CaughtUp, Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.enrolment import Enrolment, Member
@@ -104,7 +104,7 @@ class Enrolments:
         cluster = subjects.parse_cluster(message.subject, "enrolment")
         if cluster is None:
             return
-        if REMOVED.keys() <= message.headers.keys():
+        if REMOVED_HEADER in message.headers:
             kept = self._kept.get(cluster)
             if kept is not None and kept.sequence <= message.sequence:
                 del self._kept[cluster]

@@ -75,18 +75,14 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     statuses, recent, fence = Statuses(bus, known, clock), Recent(), Fence(bus, term)
     audit = AuditChain(bus, clock, fleet.name, fleet.signing_key)
     documents, refusals = Documents(bus, known, clock, audit), Refusals(audit, clock)
+    enrolments = Enrolments(bus, known, audit)
     artifacts, sign = Artifacts(bus, time), signer(fleet.signing_key)
     follow = Follow(bus, clock, known, time, signing_key=public_key(fleet.signing_key))
     publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, sign, time)
     command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time, audit)
-    emitter = Emitter(bus, clock, known, statuses, recent, time)
-
-    enrolments = Enrolments(bus, known, audit)
-    removing = partial(_remove_cluster, bus, publisher, enrolments)
-    reconciler = Reconciler(
-        clock, known, documents, statuses, artifacts, fleet.capabilities, fleet.ports, removing
-    )
-    presence = Presence(bus, clock, known)
+    emitter, presence = Emitter(bus, clock, known, statuses, recent, time), Presence(bus, clock, known)
+    removing, told = partial(_remove_cluster, bus, publisher, enrolments), (fleet.capabilities, fleet.ports)
+    reconciler = Reconciler(clock, known, documents, statuses, artifacts, *told, removing)
     desk = Desk(
         bus=bus,
         clock=clock,
@@ -110,9 +106,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(fence.watch())
-        for reader in (follow, enrolments):
-            tasks.create_task(reader.run())
-            await reader.ready.wait()
+        await _read_all(tasks, follow, enrolments)
         await recent.load(bus)
         await _drop_orphans(known, statuses)
         presence.restore()
@@ -132,6 +126,14 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         tasks.create_task(_sweep(clock, artifacts, publisher, holds))
         for door in doors:
             tasks.create_task(_stand(door, desk))
+
+
+async def _read_all(tasks: asyncio.TaskGroup, follow: Follow, enrolments: Enrolments) -> None:
+    """Until everything that is stored is known; both go on following it."""
+    tasks.create_task(follow.run())
+    await follow.ready.wait()
+    tasks.create_task(enrolments.run())
+    await enrolments.ready.wait()
 
 
 async def _say_ready(term: Term, known: Known, audit: AuditChain) -> None:

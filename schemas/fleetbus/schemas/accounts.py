@@ -50,6 +50,7 @@ ENROL_SUBSCRIPTIONS = 4
 ENROL_PAYLOAD_BYTES = 64 * 1024
 """A request holds the public keys of a cluster's ServiceAccounts."""
 
+_AGENTS = "AGENTS_"
 _NAME, _SUBJECT, _REALM = "{{name()}}", "{{subject()}}", "{{tag(realm)}}"
 # Stand in a template's place where a permission is built; neither occurs in any other subject.
 _ANY_CLUSTER, _ANY_REALM = "x-any-cluster-x", "x-any-realm-x"
@@ -106,7 +107,12 @@ class Keys:
 
 def agents_account(realm: str) -> str:
     """The name of a realm's account. Raises DocumentInvalid."""
-    return f"AGENTS_{cluster_name(realm)}"
+    return f"{_AGENTS}{cluster_name(realm)}"
+
+
+def is_agents(account: str) -> bool:
+    """Whether it is a realm's."""
+    return account.startswith(_AGENTS)
 
 
 def role_key_name(account: str, role: str) -> str:
@@ -121,7 +127,7 @@ def room(count: int, least: int) -> int:
 
 
 def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
-    """All accounts of a fleet. `clusters`: how many each realm has, one realm an account."""
+    """All accounts of a fleet. `clusters`: for how many each realm has room, one realm an account."""
     return (
         Account(SYS, (Role(SYSTEM),)),
         Account(FLEET, (Role(CONTROLLER),), exports=_exports(), jetstream=True),

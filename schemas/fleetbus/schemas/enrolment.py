@@ -22,6 +22,8 @@ from fleetbus.schemas.subjects import ClusterId, cluster_name
 TOKEN_VERSION = 1
 MAX_TOKEN_TTL_S = 7 * 24 * 3600
 DEFAULT_TOKEN_TTL_S = 3600
+LATE_S = 24 * 3600
+"""For so long a token that has expired still reaches the controller, which refuses it and tells of it."""
 
 MAX_TOKENS = 8
 """Tokens that may be open for one name at a time."""
@@ -209,7 +211,7 @@ def verified_request(subject: str, envelope: bytes, token: str = "") -> Credenti
     # Who must have signed stands in what was signed: parsed once to learn the key, trusted only after the check.
     request = CredentialRequest.from_bytes(unverified(envelope))
     keys = {one for one in (request.nkey, token, request.former) if one}
-    if token in (request.nkey, request.former):
+    if token and token in (request.nkey, request.former):
         raise MessageMalformed("the token's key cannot be the cluster's", where=subject)
     verify(subject, envelope, keys, threshold=len(keys))
     return request

@@ -74,7 +74,12 @@ class EnrolmentRow(Received):
     service_account_keys: tuple[dict[str, Any], ...] = ()
     expires_at: Moment | None = None
     message: str = ""
+    proof: str = Field(default="", repr=False)
+    """This row once more, as the controller has signed it for the name's subject; of one that was asked for by name."""
 
 
 class EnrolmentsResult(Received):
+    """`vault`: where clusters find it."""
+
+    vault: VaultPlace | None = None
     rows: tuple[EnrolmentRow, ...] = ()

@@ -12,7 +12,7 @@ from nacl.signing import SigningKey
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.schemas import subjects
 from fleetbus.schemas.credentials import Credential
-from fleetbus.schemas.enrolment import CredentialAnswer, CredentialRequest
+from fleetbus.schemas.enrolment import CredentialAnswer, CredentialRequest, JoinToken
 from fleetbus.schemas.enrolment_api import AdmittedTokenResult
 from fleetbus.schemas.nkeys import public_key, seed_of
 from fleetbus.schemas.signing import signer, verify
@@ -35,6 +35,24 @@ class Token:
         credential = Credential(self.admitted.jwt, seed_of(self.key))
         async with connected(self.server, credential) as bus:
             yield bus
+
+    def join_token(self) -> JoinToken:
+        """As it is handed to an agent."""
+        told = self.admitted
+        return JoinToken(
+            id=told.id,
+            fleet=told.fleet,
+            realm=self.cluster.realm,
+            cluster=self.cluster.name,
+            bus_servers=(self.server.server.url.replace("nats://", "tls://"),),
+            bus_ca=self.server.ca_pem,
+            controller_keys=told.controller_keys,
+            epoch=told.epoch,
+            root=told.root,
+            seed=seed_of(self.key),
+            jwt=told.jwt,
+            expires_at=told.expires_at,
+        )
 
 
 @dataclass

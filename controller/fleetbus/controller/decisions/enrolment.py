@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.enrolment import (
+    LATE_S,
     MAX_CLAIMS,
     MAX_TOKENS,
     AdmittedToken,
@@ -112,10 +113,10 @@ def _other_cluster_has_the_name(asked: _Asked) -> _No | None:
     member, token = asked.record.member, asked.token
     if member is None or member.revoked_at is not None or asked.is_member or (token and token.replace):
         return None
-    if member.uid == asked.request.uid and member.nkey != asked.request.nkey:
-        # The same cluster, with its former key to show; or its agent has lost it, and nobody else is heard.
-        if asked.request.former == member.nkey or not asked.seen.alive:
-            return None
+    # The same cluster, with its former key to show; or its agent has lost it, and nobody else is heard.
+    shows_former = asked.request.former == member.nkey or not asked.seen.alive
+    if member.uid == asked.request.uid and member.nkey != asked.request.nkey and shows_former:
+        return None
     both = (
         f"the name is that of the cluster with kube-system {member.uid} and key {member.nkey}; the cluster with"
         f" kube-system {asked.request.uid} and key {asked.request.nkey} claims it"
@@ -230,13 +231,13 @@ def _is_of(claim: Claim, request: CredentialRequest) -> bool:
 
 def with_token(record: Enrolment, token: AdmittedToken, now: datetime) -> Enrolment:
     """The record with one more token; those that have expired are forgotten. Raises NotPossible."""
-    open_ = [one for one in record.tokens if one.expires_at > now]
-    if len([one for one in open_ if not one.used_by]) >= MAX_TOKENS:
+    known = [one for one in record.tokens if one.expires_at + timedelta(seconds=LATE_S) > now]
+    if len([one for one in known if not one.used_by and one.expires_at > now]) >= MAX_TOKENS:
         raise NotPossible(
             f"{MAX_TOKENS} tokens are open for `{record.name}` already",
             remedy="use one, or wait until they expire",
         )
-    return record.model_copy(update={"tokens": (*open_, token)})
+    return record.model_copy(update={"tokens": (*known[-2 * MAX_TOKENS :], token)})
 
 
 def approved(record: Enrolment, nkey: str, by: str) -> Enrolment:

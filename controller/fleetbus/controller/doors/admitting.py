@@ -10,9 +10,10 @@ from fleetbus.controller.decisions import enrolment as decisions
 from fleetbus.controller.desk import Desk, Request
 from fleetbus.controller.issuing import Issuer
 from fleetbus.controller.views import CLUSTER
+from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.capabilities import clusters as words
-from fleetbus.schemas.enrolment import AdmittedToken, Enrolment
+from fleetbus.schemas.enrolment import LATE_S, AdmittedToken, Enrolment
 from fleetbus.schemas.enrolment_api import (
     AdmittedTokenResult,
     ApproveRequest,
@@ -47,7 +48,8 @@ async def token(desk: Desk, request: Request) -> Result:
             owner=asked.owner,
         )
         after = decisions.with_token(record, admitted, now)
-        jwt = await issuer.token(cluster, asked.key, expires_at)
+        late = expires_at + timedelta(seconds=LATE_S)
+        jwt = await issuer.token(cluster, asked.key, late)
         if not issuer.knows(cluster.realm):
             raise NotFound(f"there is no realm `{cluster.realm}`", remedy="fleetbus init --realm makes it")
         message = f"join token {admitted.id}" + (", replaces whoever has the name" if asked.replace else "")
@@ -124,9 +126,13 @@ async def enrolments(desk: Desk, request: Request) -> Result:
             continue
         open_ = [one for one in record.tokens if one.expires_at > now and not one.used_by]
         row = _row(record, open_)
-        if asked.name or row.outcome != "enrolled":
+        if asked.name:
+            # Whoever writes Vault's part from it must not have to believe the broker.
+            proof = desk.sign(subjects.enrolment(record.id), row.to_bytes()).decode()
+            rows.append(row.model_copy(update={"proof": proof}))
+        elif row.outcome != "enrolled":
             rows.append(row)
-    return EnrolmentsResult(rows=tuple(rows)).as_json()
+    return EnrolmentsResult(rows=tuple(rows), vault=desk.trust.vault).as_json()
 
 
 def _row(record: Enrolment, open_: list[AdmittedToken]) -> EnrolmentRow:
