@@ -19,7 +19,7 @@ from fleetbus.cli.confirm import confirm
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
-from fleetbus.cli.text import UNKNOWN
+from fleetbus.cli.text import NONE
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment_api import ApproveRequest, EnrolmentRow
 from fleetbus.schemas.subjects import MAIN, ClusterId
@@ -65,8 +65,8 @@ def pending_command(invocation: Invocation) -> int:
 
 
 def _pending_row(row: EnrolmentRow) -> list[Cell]:
-    until = f"{row.expires_at:%m-%d %H:%M}" if row.expires_at else UNKNOWN
-    texts = (row.name, row.realm, row.outcome, row.uid or UNKNOWN, row.nkey or UNKNOWN, until, row.message)
+    until = f"{row.expires_at:%m-%d %H:%M}" if row.expires_at else NONE
+    texts = (row.name, row.realm, row.outcome, row.uid or NONE, row.nkey or NONE, until, row.message)
     return [Cell(text) for text in texts]
 
 

@@ -51,7 +51,10 @@ async def token(desk: Desk, request: Request) -> Result:
         late = expires_at + timedelta(seconds=LATE_S)
         jwt = await issuer.token(cluster, asked.key, late)
         if not issuer.knows(cluster.realm):
-            raise NotFound(f"there is no realm `{cluster.realm}`", remedy="fleetbus init --realm makes it")
+            raise NotFound(
+                f"there is no realm `{cluster.realm}`",
+                remedy=f"its first cluster's join makes it: --realm {cluster.realm} --fleet-dir DIR",
+            )
         message = f"join token {admitted.id}" + (", replaces whoever has the name" if asked.replace else "")
         author = request.author("token", asked.reason)
         await desk.enrolments.write(after, Entry(author, f"cluster/{cluster.name}", message=message))
