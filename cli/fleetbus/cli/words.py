@@ -35,7 +35,7 @@ _BELOW: Final = {
     "command": ("run", "list", "cancel"),
     "audit": ("verify", "export"),
     "secret": ("revoke", "share"),
-    "cluster": ("join", "remove"),
+    "cluster": ("join", "pending", "approve", "dismiss", "vault", "remove"),
     "local": ("up", "down", "status", "env", "logs"),
     "context": ("list", "use"),
     "help": ("exit-codes", "environment", "formatting"),

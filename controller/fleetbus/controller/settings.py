@@ -10,8 +10,10 @@ import structlog
 from nacl.signing import SigningKey
 from pydantic import Field, ValidationError
 
+from fleetbus.controller.issuing import LIFETIME_S
 from fleetbus.controller.manifests_yaml import load_documents
 from fleetbus.schemas.credentials import Credential, parse_credential
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.models import Written
 from fleetbus.schemas.nkeys import key_of_seed
@@ -32,6 +34,17 @@ class Settings(Written):
         default=(), description="Public nkeys that signed the stored documents before a change of the key."
     )
     operators: dict[str, str] = Field(default_factory=dict, description="Public nkey: name.")
+    root: str = Field(default="", description="The fleet's root: its public key, which join tokens pin.")
+    accounts: dict[str, str] = Field(
+        default_factory=dict, description="Public keys of the bus's accounts in which clusters have users."
+    )
+    issuing_keys_dir: Path | None = Field(
+        default=None,
+        description="Folder of the seeds with which clusters' users are made; else Vault's transit.",
+    )
+    credential_lifetime_s: float = Field(
+        default=LIFETIME_S, gt=0, le=30 * 24 * 3600, description="How long a cluster's user lives, at most."
+    )
     vault_address: str = ""
     vault_ca_file: Path | None = None
     vault_token_file: Path | None = None
@@ -78,6 +91,14 @@ def _parsed(content: Mapping[str, Any], path: Path) -> Settings:
     return settings.model_copy(update={**absolute, "local_sources": local})
 
 
+def vault_place(settings: Settings) -> VaultPlace | None:
+    """Where clusters find Vault. Raises SettingsInvalid."""
+    if not settings.vault_address:
+        return None
+    ca_file = settings.vault_ca_file
+    return VaultPlace(address=settings.vault_address, ca=read_secret(ca_file) if ca_file else "")
+
+
 def read_key(path: Path) -> SigningKey:
     """The key of a seed file. Raises SettingsInvalid without quoting anything of it."""
     return key_of_seed(read_secret(path))
@@ -98,26 +119,37 @@ def read_secret(path: Path) -> str:
         raise SettingsInvalid("the file cannot be read", where=str(path)) from cause
 
 
-class Operators:
-    """The map of operators, read again when the settings file was written. A broken file leaves the last good one."""
+class Current:
+    """What of the settings may change while the program runs: operators, and the accounts of realms.
 
-    def __init__(self, path: Path, first: Mapping[str, str]) -> None:
+    Read again when the file was written; a broken file leaves the last good ones.
+    """
+
+    def __init__(self, path: Path, first: Settings) -> None:
         self._path = path
-        self._operators = dict(first)
+        self._settings = first
         self._stamp = self._look()
         self._problem = ""
 
-    def __call__(self) -> Mapping[str, str]:
+    def operators(self) -> Mapping[str, str]:
+        """Public nkey → name."""
+        return self._read().operators
+
+    def accounts(self) -> Mapping[str, str]:
+        """Name → public key."""
+        return self._read().accounts
+
+    def _read(self) -> Settings:
         """One `stat` a call; the file is small."""
         stamp = self._look()
         if stamp != self._stamp:
             self._stamp = stamp
             self.read_again()
-        return self._operators
+        return self._settings
 
     def read_again(self) -> None:
         try:
-            self._operators = dict(load_settings(self._path).operators)
+            self._settings = load_settings(self._path)
             self._problem = ""
         except SettingsInvalid as error:
             if self._problem != error.sentence():
@@ -126,7 +158,7 @@ class Operators:
 
     def problem(self) -> str:
         """Why the file cannot be read as it is now; empty when it can."""
-        self()
+        self._read()
         return self._problem
 
     def _look(self) -> tuple[int, int]:

@@ -6,12 +6,13 @@ The stream's history is the documents' history. What is known of them comes from
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import structlog
 
-from fleetbus.controller.audit import AuditChain, Author, changed
+from fleetbus.controller.audit import AuditChain, Author, Entry, changed
 from fleetbus.controller.ports import Key
 from fleetbus.controller.seal import Seal
 from fleetbus.controller.views import Known
@@ -35,6 +36,16 @@ _ATTEMPTS = 3
 _MOMENT = timedelta(microseconds=1)
 
 _log = structlog.get_logger("controller")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One more write to DOCUMENTS in the same batch; `written` is given its sequence."""
+
+    put: Put
+    written: Callable[[int], None]
+    entry: Entry
+    """Its audit record when no document changes."""
 
 
 def merged(wanted: Document, before: Stored | None, identifier: Callable[[], str], now: Any) -> Stored:
@@ -87,7 +98,12 @@ class Documents:
         self._clock = clock
 
     async def apply(
-        self, wanted: Sequence[Document], author: Author, *, dry_run: bool = False
+        self,
+        wanted: Sequence[Document],
+        author: Author,
+        *,
+        dry_run: bool = False,
+        beside: Beside | None = None,
     ) -> list[Applied]:
         """All or none. Raises Refused, SequenceConflict, BusUnavailable."""
         if len(wanted) > MOST_AT_ONCE:
@@ -104,10 +120,10 @@ class Documents:
                 for before in (self._known.document(key),)
             ]
             changed = [(before, after) for before, after in pairs if after is not before]
-            if dry_run or not changed:
+            if dry_run or not (changed or beside):
                 break
             try:
-                await self._write(changed, author)
+                await self._write(changed, author, beside)
                 break
             except SequenceConflict:
                 if attempt == _ATTEMPTS - 1:
@@ -151,14 +167,21 @@ class Documents:
         self._known.forget(subject)
         self._known.drop_document(key)
 
-    async def _write(self, changes: Sequence[tuple[Stored | None, Stored]], author: Author) -> None:
+    async def _write(
+        self, changes: Sequence[tuple[Stored | None, Stored]], author: Author, beside: Beside | None = None
+    ) -> None:
         puts = [
             Put(subject, self._seal.sign(subject, after.to_bytes()), expected=self._known.sequence(subject))
             for _, after in changes
             for subject in (_subject(after.key),)
         ]
         entries = [changed(before, after, author) for before, after in changes]
+        if beside is not None:
+            puts.append(beside.put)
+            entries = entries or [beside.entry]
         first = await self._audit.write(puts, entries)
+        if beside is not None:
+            beside.written(first + len(changes))
         for sequence, (_, after) in enumerate(changes, first):
             if self._known.newer(_subject(after.key), sequence):
                 self._known.put_document(after)

@@ -33,6 +33,9 @@ VERBS: tuple[str, ...] = (
     "overview",
     "remove",
     "audit",
+    "token",
+    "approve",
+    "enrolments",
 )
 """Each verb is a subject `fleet.v1.api.<verb>` and an endpoint of the NATS service."""
 

@@ -236,6 +236,13 @@ CODES: Final[tuple[Code, ...]] = (
         "Take one that is there: `fleetbus context list`; `fleetbus init` and `fleetbus local up` make one.",
     ),
     Code(
+        "FB5003",
+        "Enrolment refused",
+        "A join token was used, has expired, or is for another name or cluster; or the name belongs to another "
+        "cluster. Nothing was given; an event tells of it.",
+        "Make a new token with `fleetbus cluster join NAME`; if nobody knows of the attempt, look who has the token.",
+    ),
+    Code(
         "FB6001",
         "Local server failed",
         "A server of the local fleet did not start or ended early.",

@@ -24,7 +24,6 @@ from fleetbus.cli.ceremony.record import (
     Node,
     Person,
     Signing,
-    VaultPlace,
     changing,
     read_record,
     write_record,
@@ -33,6 +32,7 @@ from fleetbus.runtime.ports import Signer
 from fleetbus.schemas import subjects, vault_policies
 from fleetbus.schemas.accounts import (
     CONTROLLER,
+    ENROL,
     FLEET,
     OPERATOR,
     OPERATORS,
@@ -41,8 +41,11 @@ from fleetbus.schemas.accounts import (
     SYSTEM,
     Keys,
     accounts,
+    is_agents,
+    issuing_keys,
     role_key_name,
 )
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
 from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
 
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
 CONTROLLER_TOKEN_PERIOD_S = 7 * 24 * 3600
 """The controller renews its token; unused for so long it ends."""
+CLUSTERS = 1000
 _CLUSTER_SIZES = (3, 5)
 
 
@@ -60,7 +64,7 @@ class FleetPlan:
 
     `nodes`: the servers of a bus of several, each with its own host; `hosts` are then further names of them all.
     What is not given stays as the fleet has it; a new one has port 4222 on every address, the operator `admin`
-    and the subscriber `events`, and keeps its keys in files.
+    and the subscriber `events`, keeps its keys in files, and has room for a thousand clusters a realm.
     """
 
     fleet: str
@@ -71,6 +75,7 @@ class FleetPlan:
     subscribers: tuple[str, ...] = ()
     nodes: tuple[Node, ...] = ()
     signing: Signing | None = None
+    clusters: int = 0
 
 
 async def make_fleet(
@@ -132,6 +137,7 @@ def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> Flee
             operators=plan.operators or ("admin",),
             subscribers=plan.subscribers or ("events",),
             signing=plan.signing or "files",
+            clusters=plan.clusters or CLUSTERS,
         )
     if known.fleet != plan.fleet:
         raise AlreadyExists(
@@ -151,6 +157,7 @@ def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> Flee
         listen_host=plan.listen_host or host.strip("[]"),
         nodes=plan.nodes or known.nodes,
         signing=known.signing,
+        clusters=plan.clusters or known.capacity,
     )
 
 
@@ -195,8 +202,8 @@ async def _record(
         system=nkeys[system],
         controller=nkeys[controller],
         signing_keys=(signing_key,),
+        capacity=plan.clusters,
         people=tuple(_person(one, nkeys[one]) for one in others),
-        clusters=known.clusters if known else (),
         revoked=known.revoked if known else (),
         vault=known.vault if known else None,
     )
@@ -259,8 +266,12 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
         "busCredentialFile": "keys/controller.creds",
         "signingSeedFile": "keys/controller-signing.seed",
         "operators": {one.nkey: one.name for one in record.people if one.role == "operator"},
+        "root": record.operator,
+        "accounts": {name: key for name, key in record.accounts.items() if name == ENROL or is_agents(name)},
         "workDir": "work",
     }
+    if record.signing == "files":
+        settings["issuingKeysDir"] = "keys"
     if record.vault:
         settings |= {"vaultAddress": record.vault.address, "vaultTokenFile": "keys/vault.token"}
         if record.vault.ca:
@@ -277,7 +288,12 @@ async def make_vault(
     """
     await admin.ensure_kv()
     await admin.write_policy(vault_policies.CLUSTER_POLICY, vault_policies.cluster_policy())
-    await admin.write_policy(vault_policies.CONTROLLER_POLICY, vault_policies.controller_policy())
+    record = read_record(folder)
+    prefix = vault_policies.transit_prefix(record.fleet)
+    signing = (
+        [prefix + name for name in issuing_keys(tuple(record.roles))] if record.signing != "files" else []
+    )
+    await admin.write_policy(vault_policies.CONTROLLER_POLICY, vault_policies.controller_policy(signing))
     say(f"Vault has the policies {vault_policies.CLUSTER_POLICY} and {vault_policies.CONTROLLER_POLICY}")
     token_file = vault_token_file(folder)
     if not (token_file.is_file() and await admin.is_alive(read_text(token_file).strip())):

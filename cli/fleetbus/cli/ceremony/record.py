@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import model_validator
-
 from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.schemas.accounts import Account, Keys, accounts, agents_account
-from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, NotFound, SettingsInvalid
+from fleetbus.schemas.enrolment import VaultPlace
+from fleetbus.schemas.errors import MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.models import Received
-from fleetbus.schemas.subjects import MAIN, ClusterId
+from fleetbus.schemas.subjects import MAIN
 
 FILE = "fleet.json"
 ROUTES_ABOVE = 2000
@@ -45,41 +43,12 @@ class Node(Received):
         return self.port + ROUTES_ABOVE
 
 
-class Member(Received):
-    """A cluster's user on the bus. `uid`: of its kube-system. `issued`: when its token was, in seconds since 1970."""
-
-    realm: str
-    name: str
-    nkey: str
-    uid: str = ""
-    issued: int = 0
-
-    @model_validator(mode="after")
-    def _is_a_cluster(self) -> Member:
-        try:
-            ClusterId(self.realm, self.name)
-        except DocumentInvalid as error:
-            raise ValueError(error.message) from error
-        return self
-
-    @property
-    def id(self) -> ClusterId:
-        return ClusterId(self.realm, self.name)
-
-
 class Revoked(Received):
     """A key whose tokens of this moment (in seconds since 1970) or before count no more."""
 
     account: str
     nkey: str
     at: int
-
-
-class VaultPlace(Received):
-    """Where Vault is; `ca` is PEM, empty for the machine's authorities."""
-
-    address: str
-    ca: str = ""
 
 
 Signing = Literal["files", "vault-transit"]
@@ -108,7 +77,8 @@ class FleetRecord(Received):
     controller: str
     signing_keys: tuple[str, ...]
     people: tuple[Person, ...] = ()
-    clusters: tuple[Member, ...] = ()
+    capacity: int = 1000
+    """For how many clusters each realm's account has room."""
     revoked: tuple[Revoked, ...] = ()
     vault: VaultPlace | None = None
 
@@ -118,33 +88,20 @@ class FleetRecord(Received):
 
     def contract_accounts(self) -> tuple[Account, ...]:
         """The accounts as the contract has them, with room for who is there."""
-        sizes = dict.fromkeys([MAIN, *self._realms()], 0)
-        sizes |= Counter(one.realm for one in self.clusters)
-        return accounts(sizes, len(self.people))
+        realms = dict.fromkeys([MAIN, *self._realms()], self.capacity)
+        return accounts(realms, len(self.people))
 
     def _realms(self) -> list[str]:
         prefix = agents_account(MAIN).removesuffix(MAIN)
         return [name.removeprefix(prefix) for name in self.accounts if name.startswith(prefix)]
 
-    def with_member(self, member: Member, now: datetime) -> FleetRecord:
-        """This record with a cluster's user; the key of one that the cluster had before is revoked."""
-        known = next((one for one in self.clusters if one.id == member.id), None)
-        gone = self.without_member(member.id, now) if known and known.nkey != member.nkey else self
-        others = [one for one in gone.clusters if one.id != member.id]
-        ordered = sorted([*others, member], key=lambda one: (one.realm, one.name))
-        return gone.model_copy(update={"clusters": tuple(ordered)})
-
-    def without_member(self, cluster: ClusterId, now: datetime) -> FleetRecord:
-        """Without its user, whose key is revoked."""
-        leaving = [one for one in self.clusters if one.id == cluster]
+    def revoking(self, accounts: Iterable[str], nkey: str, now: datetime) -> FleetRecord:
+        """This record, in which the key's users of these accounts count no more."""
         revoked = {(one.account, one.nkey): one for one in self.revoked}
-        for one in leaving:
-            account = agents_account(one.realm)
-            at = max(int(now.timestamp()), one.issued, self.revoked_at(account, one.nkey))
-            revoked[account, one.nkey] = Revoked(account=account, nkey=one.nkey, at=at)
-        staying = tuple(one for one in self.clusters if one.id != cluster)
-        ordered = tuple(revoked[key] for key in sorted(revoked))
-        return self.model_copy(update={"clusters": staying, "revoked": ordered})
+        for account in accounts:
+            at = max(int(now.timestamp()), self.revoked_at(account, nkey))
+            revoked[account, nkey] = Revoked(account=account, nkey=nkey, at=at)
+        return self.model_copy(update={"revoked": tuple(revoked[key] for key in sorted(revoked))})
 
     def revoked_at(self, account: str, nkey: str) -> int:
         """A token must be younger than this; 0 when the key was never revoked."""

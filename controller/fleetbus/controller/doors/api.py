@@ -13,7 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from fleetbus.controller.desk import Desk, Request, Verb
-from fleetbus.controller.doors import auditing, commanding, reading, writing
+from fleetbus.controller.doors import admitting, auditing, commanding, reading, writing
 from fleetbus.controller.presence import requester
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
@@ -42,6 +42,9 @@ VERBS: Mapping[str, Verb] = {
     "overview": reading.overview,
     "remove": writing.remove,
     "audit": auditing.audit,
+    "token": admitting.token,
+    "approve": admitting.approve,
+    "enrolments": admitting.enrolments,
 }
 
 MOST_BYTES = MAX_PAYLOAD_BYTES - 4096
