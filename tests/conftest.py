@@ -31,6 +31,7 @@ from tests.waiting import wait_until
 REGIONS = {"dev-eu": "eu-west-1", "staging-eu": "eu-central-1", "prod-us": "us-east-1"}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares servers stays in one process: all of e2e, and each folder of the other layers."""
     for item in items:
