@@ -55,6 +55,7 @@ COMMANDS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("init", "make a fleet: keys, certificates, configuration, streams, Vault's policies"),
             ("cluster", "join or remove a cluster"),
+            ("operator", "a credential for somebody, with a role"),
             ("local", "a whole fleet on this machine"),
             ("context", "which fleet is spoken to: list, use"),
         ),

@@ -28,14 +28,15 @@ _COMMANDS: Final = (
         "delete",
         "release",
     ),
-    *("sync", "wait", "command", "secret", "init", "cluster", "local", "context", "help", "completion"),
-    "version",
+    *("sync", "wait", "command", "secret", "init", "cluster", "operator", "local", "context", "help"),
+    *("completion", "version"),
 )
 _BELOW: Final = {
     "command": ("run", "list", "cancel"),
     "audit": ("verify", "export"),
     "secret": ("revoke", "share"),
     "cluster": ("join", "remove"),
+    "operator": ("create", "list", "roles"),
     "local": ("up", "down", "status", "env", "logs"),
     "context": ("list", "use"),
     "help": ("exit-codes", "environment", "formatting"),

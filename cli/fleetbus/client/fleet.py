@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -15,8 +16,10 @@ from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
-from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed
+from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, NotPermitted
 from fleetbus.schemas.models import Received, Written
+from fleetbus.schemas.nats_jwt import Claims
+from fleetbus.schemas.roles import bus_refusal, told_role
 
 R = TypeVar("R", bound=Received)
 
@@ -34,17 +37,20 @@ _RETRY_S = (0.1, 5.0)
 async def connect(context: Context, *, clock: Clock | None = None) -> AsyncIterator[Fleet]:
     """The fleet of a context. Raises SettingsInvalid, NotPermitted, BusUnavailable."""
     clock = clock or SystemClock()
-    async with connected_bus(context, clock) as bus:
-        yield Fleet(bus, clock)
+    credential = await asyncio.to_thread(context.credential)
+    async with connected_bus(context, credential, clock) as bus:
+        yield Fleet(bus, clock, credential.claims)
 
 
 class Fleet:
     """A connected fleet. Every method raises what the controller answered, as an error of the one tree;
     BusUnavailable when no controller answers; NotPermitted when the credential may not ask."""
 
-    def __init__(self, bus: Bus, clock: Clock) -> None:
+    def __init__(self, bus: Bus, clock: Clock, claims: Claims | None = None) -> None:
+        """`claims`: of the token with which the bus is connected."""
         self._bus = bus
         self._clock = clock
+        self._name, self._role = (claims.name, told_role(claims)) if claims else ("", "")
 
     async def apply(
         self, documents: Iterable[Mapping[str, Any]], *, dry_run: bool = False, reason: str = ""
@@ -143,8 +149,8 @@ class Fleet:
 
     async def list_commands(self, *, cluster: str = "") -> tuple[CommandRow, ...]:
         """Open commands and those that ended lately, newest first."""
-        asked = api.CommandRequest(action="list", cluster=cluster)
-        return (await self._ask("command", asked, api.CommandsResult)).commands
+        asked = api.CommandsRequest(cluster=cluster)
+        return (await self._ask("commands", asked, api.CommandsResult)).commands
 
     async def overview(self) -> api.Overview:
         return await self._ask("overview", None, api.Overview)
@@ -201,6 +207,8 @@ class Fleet:
             message = await self._bus.request(subject, data, timeout_s=timeout_s)
         except BusUnavailable as error:
             raise _nobody_answers(error) from error
+        except NotPermitted as error:
+            raise bus_refusal(verb, self._name, self._role) from error
         answer = api.Answer.from_bytes(message.data)
         if not answer.ok:
             raise _refusal(answer)

@@ -21,7 +21,9 @@ from fleetbus.runtime.ports import Bus
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """`operators`: public nkey → name, read afresh each time. `version`: this controller's.
+    """`operators`: public nkey → name, `roles`: public key of what signed a token → role; both read afresh each
+    time. `version`: this controller's.
+
     `settings_problem`: why the settings as they are now cannot be read, or nothing.
 
     `watching`: the kinds that are being watched now, one entry a watcher.
@@ -40,6 +42,7 @@ class Desk:
     recent: Recent
     capabilities: Sequence[Capability]
     operators: Callable[[], Mapping[str, str]]
+    roles: Callable[[], Mapping[str, str]]
     version: str
     settings_problem: Callable[[], str] = lambda: ""
     watching: list[str] = field(default_factory=list)
@@ -50,11 +53,12 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question: who asks, with which public nkey, and the bytes of what is asked."""
+    """One question: who asks, with which public nkey, in which role, and the bytes of what is asked."""
 
     by: str
     data: bytes
     key: str = ""
+    role: str = ""
 
     def author(self, action: str, reason: str = "") -> Author:
         """Who asks, as the author of what is done."""

@@ -54,6 +54,7 @@ async def run_controller(
     holder: str,
     gone: Callable[[str], bool] | None = None,
     operators: Callable[[], Mapping[str, str]] | None = None,
+    roles: Callable[[], Mapping[str, str]] | None = None,
     settings_problem: Callable[[], str] = lambda: "",
     capabilities: Sequence[Capability] = CAPABILITIES,
 ) -> None:
@@ -70,6 +71,7 @@ async def run_controller(
         signing_key=signing_key,
         capabilities=capabilities,
         operators=operators or (lambda: settings.operators),
+        roles=roles or (lambda: settings.role_keys),
         version=_version(),
         settings_problem=settings_problem,
     )
@@ -104,7 +106,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
 async def _serve(settings: Settings, path: Path) -> None:
     clock = SystemClock()
     signing_key = read_key(settings.signing_seed_file)
-    operators = Operators(path, settings.operators)
+    operators = Operators(path, settings)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -131,6 +133,7 @@ async def _serve(settings: Settings, path: Path) -> None:
                 holder=this_holder(),
                 gone=is_gone,
                 operators=operators,
+                roles=operators.roles,
                 capabilities=capabilities,
                 settings_problem=operators.problem,
             )

@@ -29,6 +29,9 @@ class Settings(Written):
     bus_credential_file: Path
     signing_seed_file: Path
     operators: dict[str, str] = Field(default_factory=dict, description="Public nkey: name.")
+    role_keys: dict[str, str] = Field(
+        default_factory=dict, description="Public key that signs operators' tokens: the role that this gives."
+    )
     vault_address: str = ""
     vault_ca_file: Path | None = None
     vault_token_file: Path | None = None
@@ -96,11 +99,11 @@ def read_secret(path: Path) -> str:
 
 
 class Operators:
-    """The map of operators, read again when the settings file was written. A broken file leaves the last good one."""
+    """Operators and the keys of roles, read again when the settings file was written. A broken one changes nothing."""
 
-    def __init__(self, path: Path, first: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, first: Settings) -> None:
         self._path = path
-        self._operators = dict(first)
+        self._settings = first
         self._stamp = self._look()
         self._problem = ""
 
@@ -110,11 +113,15 @@ class Operators:
         if stamp != self._stamp:
             self._stamp = stamp
             self.read_again()
-        return self._operators
+        return self._settings.operators
+
+    def roles(self) -> Mapping[str, str]:
+        self()
+        return self._settings.role_keys
 
     def read_again(self) -> None:
         try:
-            self._operators = dict(load_settings(self._path).operators)
+            self._settings = load_settings(self._path)
             self._problem = ""
         except SettingsInvalid as error:
             if self._problem != error.sentence():

@@ -76,9 +76,17 @@ class Documents:
         self._clock = clock
 
     async def apply(
-        self, wanted: Sequence[Document], author: Author, *, dry_run: bool = False
+        self,
+        wanted: Sequence[Document],
+        author: Author,
+        *,
+        dry_run: bool = False,
+        permit: Callable[[Stored | None, Stored], None] = lambda before, after: None,
     ) -> list[Applied]:
-        """All or none. Raises Refused, SequenceConflict, BusUnavailable."""
+        """All or none. `permit` is told each change before it is written, and may raise.
+
+        Raises Refused, SequenceConflict, BusUnavailable.
+        """
         if len(wanted) > MOST_AT_ONCE:
             raise DocumentInvalid(f"{len(wanted)} documents at once are more than {MOST_AT_ONCE}")
         keys = [(one.kind, one.metadata.name) for one in wanted]
@@ -93,6 +101,8 @@ class Documents:
                 for before in (self._known.document(key),)
             ]
             changed = [(before, after) for before, after in pairs if after is not before]
+            for before, after in changed:
+                permit(before, after)
             if dry_run or not changed:
                 break
             try:

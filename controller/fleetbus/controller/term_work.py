@@ -56,6 +56,7 @@ class Fleet:
     signing_key: SigningKey
     capabilities: Sequence[Capability]
     operators: Callable[[], Mapping[str, str]]
+    roles: Callable[[], Mapping[str, str]]
     version: str
     settings_problem: Callable[[], str] = lambda: ""
 
@@ -94,6 +95,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         recent=recent,
         capabilities=fleet.capabilities,
         operators=fleet.operators,
+        roles=fleet.roles,
         version=fleet.version,
         settings_problem=fleet.settings_problem,
     )

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from fleetbus.schemas import subjects
 from fleetbus.schemas.nats_jwt import Claims
+from fleetbus.schemas.roles import ROLES, role_tag
 from fleetbus.schemas.streams import (
     ARTIFACTS,
     DESIRED,
@@ -30,7 +31,7 @@ from fleetbus.schemas.streams import (
 from fleetbus.schemas.subjects import ROOT, ClusterId, cluster_name
 
 SYS, FLEET, OPERATORS = "SYS", "FLEET", "OPERATORS"
-SYSTEM, CONTROLLER, OPERATOR, SUBSCRIBER, AGENT = "system", "controller", "operator", "subscriber", "agent"
+SYSTEM, CONTROLLER, SUBSCRIBER, AGENT = "system", "controller", "subscriber", "agent"
 
 CONNECTIONS_AN_AGENT = 2
 """While one pod takes over from another."""
@@ -120,7 +121,7 @@ def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
         Account(
             OPERATORS,
             (
-                Role(OPERATOR, _template(operator_permissions(_ANY_KEY))),
+                *(Role(role, _template(operator_permissions(_ANY_KEY, role))) for role in ROLES),
                 Role(SUBSCRIBER, _template(subscriber_permissions(_ANY_KEY))),
             ),
             imports=(
@@ -216,7 +217,9 @@ def account_claims(
 def user_claims(nkey: str, name: str, account: str, role: str, keys: Keys, issued_at: int) -> Claims:
     """A user of a role, whose name stands in its permissions: `name` is checked here."""
     signing_key = keys.roles[role_key_name(account, role)]
-    body = {"issuer_account": keys.accounts[account]}
+    body: dict[str, Any] = {"issuer_account": keys.accounts[account]}
+    if account == OPERATORS:
+        body["tags"] = [role_tag(role)]
     return Claims("user", nkey, signing_key, cluster_name(name), issued_at, body=body)
 
 

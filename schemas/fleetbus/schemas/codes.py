@@ -236,6 +236,12 @@ CODES: Final[tuple[Code, ...]] = (
         "Take one that is there: `fleetbus context list`; `fleetbus init` and `fleetbus local up` make one.",
     ),
     Code(
+        "FB5003",
+        "Role does not suffice",
+        "Each verb needs a role: viewer, operator, approver or admin. The message says which, and which one has.",
+        "Take a context that may, or ask who runs the fleet for the role: docs/security/permissions.md.",
+    ),
+    Code(
         "FB6001",
         "Local server failed",
         "A server of the local fleet did not start or ended early.",

@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetbus.schemas import subjects
 from fleetbus.schemas.catalogue import CAPABILITIES
+from fleetbus.schemas.roles import OperatorRole, verbs_of
 from fleetbus.schemas.subjects import ROOT, ClusterId
 
 ASPECTS: tuple[str, ...] = tuple(aspect for capability in CAPABILITIES for aspect in capability.ASPECTS)
@@ -156,10 +157,14 @@ def agent_permissions(cluster: ClusterId) -> Permissions:
     )
 
 
-def operator_permissions(nkey: str) -> Permissions:
-    """An operator speaks to the controller's API and reads every event."""
+def operator_permissions(nkey: str, role: OperatorRole) -> Permissions:
+    """An operator asks the controller the verbs of the role, and reads every event."""
     return Permissions(
-        publish=(subjects.ALL_API, subjects.ALL_SERVICES, subjects.direct_get(EVENTS.name)),
+        publish=(
+            *(subjects.api(verb) for verb in verbs_of(role)),
+            subjects.ALL_SERVICES,
+            subjects.direct_get(EVENTS.name),
+        ),
         subscribe=(subjects.personal_inbox(nkey) + ".>", subjects.ALL_EVENTS),
     )
 

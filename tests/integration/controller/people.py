@@ -28,12 +28,13 @@ from fleetbus.schemas.signing import signer, unverified
 from fleetbus.schemas.states import RESULT_ASPECT, Heartbeat, State
 from fleetbus.schemas.streams import DESIRED, EVENTS
 from fleetbus.schemas.subjects import ClusterId
-from tests.bus_server import FleetServer
+from tests.bus_server import OPERATORS_BY_ROLE, FleetServer
 from tests.integration.controller.toy import TOYS
 from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 FLEET = "test"
+OPERATOR_NAMES = {"operator": "ana"} | {one: one for one in OPERATORS_BY_ROLE.values()}
 SIGNING_KEY = SigningKey.generate()
 
 
@@ -55,7 +56,11 @@ class Controller:
 
 @asynccontextmanager
 async def controlling(
-    server: FleetServer, work_dir: Path, holder: str = "one", gone: Sequence[str] = ()
+    server: FleetServer,
+    work_dir: Path,
+    holder: str = "one",
+    gone: Sequence[str] = (),
+    roles: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Controller]:
     async with NatsBus(server.settings("controller"), CLOCK) as bus:
         fleet = Fleet(
@@ -65,7 +70,8 @@ async def controlling(
             ports=Ports(CLOCK, None, work_dir),
             signing_key=SIGNING_KEY,
             capabilities=TOYS,
-            operators=lambda: {server.public_key("operator"): "ana"},
+            operators=lambda: {key_of(server, who): name for who, name in OPERATOR_NAMES.items()},
+            roles=lambda: server.role_keys if roles is None else roles,
             version="1.2.3",
         )
         leader = Leader(bus, CLOCK, holder=holder, epoch=1, gone=lambda other: other in gone)

@@ -293,6 +293,8 @@ class FleetOfThree:
         return api.Accepted(kind="Cluster", name=name)
 
     async def release(self, kind: str, name: str, *, prune: int, reason: str = "") -> api.Accepted:
+        if self.answers.fails:
+            raise self.answers.fails
         self.answers.asked.append(("release", (kind, name, prune)))
         return api.Accepted(kind=kind, name=name, message=f"{prune} held objects may be pruned now")
 

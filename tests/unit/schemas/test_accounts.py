@@ -14,7 +14,6 @@ from fleetbus.schemas.accounts import (
     AGENT,
     CONTROLLER,
     FLEET,
-    OPERATOR,
     OPERATORS,
     SUBSCRIBER,
     SYS,
@@ -28,6 +27,7 @@ from fleetbus.schemas.accounts import (
     user_claims,
 )
 from fleetbus.schemas.errors import DocumentInvalid
+from fleetbus.schemas.roles import ROLES
 from fleetbus.schemas.streams import (
     Permissions,
     agent_permissions,
@@ -73,9 +73,10 @@ def test_an_agents_template_is_its_permissions(realm: str, name: str) -> None:
 
 @pytest.mark.parametrize("nkey", NKEYS)
 def test_a_persons_template_is_its_permissions_with_an_inbox_of_its_own(nkey: str) -> None:
-    for role, permissions in ((OPERATOR, operator_permissions), (SUBSCRIBER, subscriber_permissions)):
+    wanted = [(role, operator_permissions(nkey, role)) for role in ROLES]
+    for role, permissions in (*wanted, (SUBSCRIBER, subscriber_permissions(nkey))):
         found = expanded(OPERATORS, role, name="ana", subject=nkey)
-        assert found == permissions(nkey)
+        assert found == permissions
         assert [one for one in found.subscribe if one.startswith("_INBOX")] == [f"_INBOX_{nkey}.>"]
 
 

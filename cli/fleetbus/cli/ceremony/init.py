@@ -6,7 +6,8 @@ Every part can be repeated: what is there stays as it is. `online.py` is the sec
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,11 @@ from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.cli.ceremony.folder import address, seed_file, vault_token_file
 from fleetbus.cli.ceremony.issue import Say, UserPlace, ensure_credential, issue
 from fleetbus.cli.ceremony.keys import ACCOUNTS, SigningKeys, ensure_key, ensure_root
+from fleetbus.cli.ceremony.people import wanted_people, without_other_roles
 from fleetbus.cli.ceremony.record import (
     FILE,
     FleetRecord,
     Node,
-    Person,
     Signing,
     VaultPlace,
     changing,
@@ -34,9 +35,7 @@ from fleetbus.schemas import subjects, vault_policies
 from fleetbus.schemas.accounts import (
     CONTROLLER,
     FLEET,
-    OPERATOR,
     OPERATORS,
-    SUBSCRIBER,
     SYS,
     SYSTEM,
     Keys,
@@ -45,6 +44,7 @@ from fleetbus.schemas.accounts import (
 )
 from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
 from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
+from fleetbus.schemas.roles import ROLES, OperatorRole
 
 if TYPE_CHECKING:
     from fleetbus.runtime.vault_admin import VaultAdmin
@@ -59,8 +59,9 @@ class FleetPlan:
     """What a fleet is made of. `hosts`: names and addresses by which the bus is reached; `port` its port.
 
     `nodes`: the servers of a bus of several, each with its own host; `hosts` are then further names of them all.
-    What is not given stays as the fleet has it; a new one has port 4222 on every address, the operator `admin`
-    and the subscriber `events`, and keeps its keys in files.
+    `roles`: of operators by name; who is not in it keeps the one he has, and is an admin when new. What is not given
+    stays as the fleet has it; a new one has port 4222 on every address, the operator `admin` and the subscriber
+    `events`, and keeps its keys in files.
     """
 
     fleet: str
@@ -68,6 +69,7 @@ class FleetPlan:
     port: int = 0
     listen_host: str = ""
     operators: tuple[str, ...] = ()
+    roles: Mapping[str, OperatorRole] = field(default_factory=dict)
     subscribers: tuple[str, ...] = ()
     nodes: tuple[Node, ...] = ()
     signing: Signing | None = None
@@ -169,10 +171,9 @@ async def _record(
         UserPlace("system", "system", SYS, SYSTEM),
         UserPlace("controller", "controller", FLEET, CONTROLLER),
     ]
-    people = {(one.role, one.name): one for one in (known.people if known else ())}
-    wanted = {*people, *((OPERATOR, name) for name in plan.operators)}
-    wanted |= {(SUBSCRIBER, name) for name in plan.subscribers}
-    users += [UserPlace(f"{role}-{name}", name, OPERATORS, role) for role, name in sorted(wanted)]
+    people = wanted_people(plan, known)
+    known = without_other_roles(folder, people, known, now) if known else None
+    users += [UserPlace(one.file, one.name, OPERATORS, one.role) for one in people]
     nkeys = {one: await ensure_credential(folder, one, public, keys, now, say) for one in users}
     system, controller, *others = users
     servers = [(node.host, node.port) for node in plan.nodes] or [(host, plan.port) for host in plan.hosts]
@@ -195,15 +196,13 @@ async def _record(
         system=nkeys[system],
         controller=nkeys[controller],
         signing_keys=(signing_key,),
-        people=tuple(_person(one, nkeys[one]) for one in others),
+        people=tuple(
+            one.model_copy(update={"nkey": nkeys[place]}) for one, place in zip(people, others, strict=True)
+        ),
         clusters=known.clusters if known else (),
         revoked=known.revoked if known else (),
         vault=known.vault if known else None,
     )
-
-
-def _person(place: UserPlace, nkey: str) -> Person:
-    return Person(name=place.name, nkey=nkey, role="subscriber" if place.role == SUBSCRIBER else "operator")
 
 
 async def _signer(keys: SigningKeys, name: str) -> Signer:
@@ -245,7 +244,9 @@ def write_controller(folder: Path, record: FleetRecord, before: FleetRecord | No
         if merged.get(key, last.get(key)) == last.get(key):
             merged[key] = value
     operators = there.get("operators")
-    merged["operators"] = {**(operators if isinstance(operators, dict) else {}), **wanted["operators"]}
+    gone = last.get("operators", {}).keys() - wanted["operators"].keys()
+    kept = operators.items() if isinstance(operators, dict) else ()
+    merged["operators"] = {key: name for key, name in kept if key not in gone} | wanted["operators"]
     return merged != there and write_whole(file, json.dumps(merged, indent=2) + "\n")
 
 
@@ -258,7 +259,12 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
         "busCaFile": "ca.crt",
         "busCredentialFile": "keys/controller.creds",
         "signingSeedFile": "keys/controller-signing.seed",
-        "operators": {one.nkey: one.name for one in record.people if one.role == "operator"},
+        "operators": {one.nkey: one.name for one in record.people if one.kind == "operator"},
+        "roleKeys": {
+            record.roles[name]: role
+            for role in ROLES
+            if (name := role_key_name(OPERATORS, role)) in record.roles
+        },
         "workDir": "work",
     }
     if record.vault:

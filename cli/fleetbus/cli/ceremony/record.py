@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Literal
 from pydantic import model_validator
 
 from fleetbus.cli.ceremony.files import read_text, write_whole
-from fleetbus.schemas.accounts import Account, Keys, accounts, agents_account
+from fleetbus.schemas.accounts import SUBSCRIBER, Account, Keys, accounts, agents_account
 from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.models import Received
+from fleetbus.schemas.roles import OperatorRole
 from fleetbus.schemas.subjects import MAIN, ClusterId
 
 FILE = "fleet.json"
@@ -25,11 +26,21 @@ ROUTES_ABOVE = 2000
 
 
 class Person(Received):
-    """An operator, or a subscriber who only reads events."""
+    """An operator of some role, or a subscriber who only reads events."""
 
     name: str
     nkey: str
-    role: Literal["operator", "subscriber"] = "operator"
+    role: OperatorRole | Literal["subscriber"]
+
+    @property
+    def kind(self) -> Literal["operator", "subscriber"]:
+        """A name is one operator's and one subscriber's at most."""
+        return "subscriber" if self.role == SUBSCRIBER else "operator"
+
+    @property
+    def file(self) -> str:
+        """The credential's, in the fleet's folder."""
+        return f"{self.kind}-{self.name}"
 
 
 class Node(Received):
@@ -136,15 +147,21 @@ class FleetRecord(Received):
 
     def without_member(self, cluster: ClusterId, now: datetime) -> FleetRecord:
         """Without its user, whose key is revoked."""
-        leaving = [one for one in self.clusters if one.id == cluster]
-        revoked = {(one.account, one.nkey): one for one in self.revoked}
-        for one in leaving:
-            account = agents_account(one.realm)
-            at = max(int(now.timestamp()), one.issued, self.revoked_at(account, one.nkey))
-            revoked[account, one.nkey] = Revoked(account=account, nkey=one.nkey, at=at)
+        leaving = next((one for one in self.clusters if one.id == cluster), None)
+        if leaving is None:
+            return self
         staying = tuple(one for one in self.clusters if one.id != cluster)
-        ordered = tuple(revoked[key] for key in sorted(revoked))
-        return self.model_copy(update={"clusters": staying, "revoked": ordered})
+        at = max(int(now.timestamp()), leaving.issued)
+        revoked = self.with_revoked(agents_account(leaving.realm), [leaving.nkey], at).revoked
+        return self.model_copy(update={"clusters": staying, "revoked": revoked})
+
+    def with_revoked(self, account: str, nkeys: Iterable[str], at: int) -> FleetRecord:
+        """Tokens of these keys count no more when they were issued `at` this second or before."""
+        revoked = {(one.account, one.nkey): one for one in self.revoked}
+        for nkey in nkeys:
+            until = max(at, self.revoked_at(account, nkey))
+            revoked[account, nkey] = Revoked(account=account, nkey=nkey, at=until)
+        return self.model_copy(update={"revoked": tuple(revoked[key] for key in sorted(revoked))})
 
     def revoked_at(self, account: str, nkey: str) -> int:
         """A token must be younger than this; 0 when the key was never revoked."""

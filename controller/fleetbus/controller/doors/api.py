@@ -14,13 +14,14 @@ from pydantic import ValidationError
 
 from fleetbus.controller.desk import Desk, Request, Verb
 from fleetbus.controller.doors import auditing, commanding, reading, writing
-from fleetbus.controller.presence import requester
+from fleetbus.controller.presence import requester, requester_claims
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Message
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
+from fleetbus.schemas.roles import NEEDS, refusal, suffices
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
 
 DESCRIPTION = "Fleetbus's controller: documents, commands, and what is known of the fleet"
@@ -38,6 +39,7 @@ VERBS: Mapping[str, Verb] = {
     "sync": writing.sync,
     "revoke": writing.revoke,
     "command": commanding.command,
+    "commands": commanding.commands,
     "overview": reading.overview,
     "remove": writing.remove,
     "audit": auditing.audit,
@@ -63,7 +65,9 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     """The envelope for one request; never raises but when cancelled."""
     request = Request("", message.data, _key(message))
     try:
-        request = replace(request, by=operator(desk, request.key))
+        request = replace(request, by=operator(desk, request.key), role=_role(desk, message))
+        if not suffices(request.role, NEEDS[verb]):
+            raise refusal(f"`{verb}`", NEEDS[verb], request.by, request.role)
         result = await VERBS[verb](desk, request)
         answer = canonical(api.Answer(ok=True, result=dict(result)).as_json())
         if len(answer) <= MOST_BYTES:
@@ -106,6 +110,12 @@ def operator(desk: Desk, key: str) -> str:
             remedy="add the key to `operators` in its settings",
         )
     return name
+
+
+def _role(desk: Desk, message: Message) -> str:
+    """Of the key that signed the token of who asks; '' for one that gives no role. The bus has asked the same."""
+    claims = requester_claims(message)
+    return desk.roles().get(claims.issuer, "") if claims else ""
 
 
 def _request_finding(error: ValidationError) -> str:
