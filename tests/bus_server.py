@@ -24,11 +24,13 @@ from fleetbus.schemas import streams, subjects
 from fleetbus.schemas.accounts import OPERATORS, role_key_name
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.nkeys import public_key, seed_of
-from fleetbus.schemas.roles import ROLES, OperatorRole
+from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, OperatorRole
 
 CLUSTERS = ("c1", "c2")
 OPERATORS_BY_ROLE: Mapping[OperatorRole, str] = {role: f"some-{role}" for role in ROLES}
 """One of each role; `operator` is an admin as well."""
+SOME_TYPES = ("bundle.*", "cluster.connected")
+"""What the subscriber `some-types` may read."""
 CLOCK = SystemClock()
 
 
@@ -83,12 +85,14 @@ async def fleet_server(processes: Processes, directory: Path, name: str) -> Asyn
         listen_host="127.0.0.1",
         operators=("operator", *OPERATORS_BY_ROLE.values()),
         roles={name: role for role, name in OPERATORS_BY_ROLE.items()},
-        subscribers=("subscriber",),
+        subscribers=("subscriber", "some-types"),
+        types={"some-types": SOME_TYPES},
     )
     await make_fleet(folder, plan, FolderKeys(folder), CLOCK.now())
     agents = {cluster: await admitted(folder, cluster) for cluster in CLUSTERS}
     await issue(folder, FolderKeys(folder), CLOCK.now())
     people = {"operator": "operator-operator", "subscriber": "subscriber-subscriber"}
+    people["some-types"] = "subscriber-some-types"
     people |= {name: f"operator-{name}" for name in OPERATORS_BY_ROLE.values()}
     files = {"system": "system", "controller": "controller", **people}
     credentials = agents | {who: read_credential(folder, file) for who, file in files.items()}
@@ -99,7 +103,7 @@ async def fleet_server(processes: Processes, directory: Path, name: str) -> Asyn
         **{cluster: subjects.inbox(subjects.MAIN, cluster) for cluster in CLUSTERS},
     }
     roles = read_record(folder).roles
-    role_keys = {roles[role_key_name(OPERATORS, role)]: role for role in ROLES}
+    role_keys = {roles[role_key_name(OPERATORS, role)]: role for role in (*ROLES, SUBSCRIBER_OF_TYPES)}
     async with server:
         await make_streams(folder, CLOCK)
         yield FleetServer(server, folder, credentials, inboxes, role_keys)

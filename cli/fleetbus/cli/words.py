@@ -28,7 +28,19 @@ _COMMANDS: Final = (
         "delete",
         "release",
     ),
-    *("sync", "wait", "command", "secret", "init", "cluster", "operator", "local", "context", "help"),
+    *(
+        "sync",
+        "wait",
+        "command",
+        "secret",
+        "init",
+        "cluster",
+        "operator",
+        "subscriber",
+        "local",
+        "context",
+        "help",
+    ),
     *("completion", "version"),
 )
 _BELOW: Final = {
@@ -37,6 +49,7 @@ _BELOW: Final = {
     "secret": ("revoke", "share"),
     "cluster": ("join", "remove"),
     "operator": ("create", "list", "roles"),
+    "subscriber": ("create", "list"),
     "local": ("up", "down", "status", "env", "logs"),
     "context": ("list", "use"),
     "help": ("exit-codes", "environment", "formatting"),

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from fleetbus.client.connection import connected_bus
 from fleetbus.client.context import Context
+from fleetbus.client.event_sources import ApiSource, EventSource, StreamSource
 from fleetbus.client.events import Event, Since, events
 from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.ports import Bus
@@ -19,7 +20,7 @@ from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, NotPermitted
 from fleetbus.schemas.models import Received, Written
 from fleetbus.schemas.nats_jwt import Claims
-from fleetbus.schemas.roles import bus_refusal, told_role
+from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, bus_refusal, granted_types, told_role
 
 R = TypeVar("R", bound=Received)
 
@@ -51,6 +52,9 @@ class Fleet:
         self._bus = bus
         self._clock = clock
         self._name, self._role = (claims.name, told_role(claims)) if claims else ("", "")
+        self._source: EventSource = StreamSource(bus)
+        if claims and self._role == SUBSCRIBER_OF_TYPES:
+            self._source = ApiSource(self._read_events, granted_types(claims))
 
     async def apply(
         self, documents: Iterable[Mapping[str, Any]], *, dry_run: bool = False, reason: str = ""
@@ -160,11 +164,15 @@ class Fleet:
     ) -> AsyncGenerator[Event, None]:
         """What happened and, with `follow`, what happens: CloudEvents, each once, in order.
 
-        `type`: `bundle.*`, `bundle.applied`, `*`. `since`: the sequence of the last event that was dealt
-        with, a moment, or None for from now on. Keep `event.sequence` once an event is dealt with: whoever
-        resumes with it misses nothing and sees nothing twice.
+        `type`: `bundle.*`, `bundle.applied`, or `*` for all that the credential may read; who may read some types only
+        reads through the controller. `since`: the sequence of the last event that was dealt with, a moment, or None
+        for from now on. Keep `event.sequence` once an event is dealt with: whoever resumes with it misses nothing and
+        sees nothing twice.
         """
-        return events(self._bus, self._clock, type, since, follow=follow)
+        return events(self._source, self._bus, self._clock, type, since, follow=follow)
+
+    async def _read_events(self, asked: api.EventsRequest) -> api.EventsResult:
+        return await self._ask("events", asked, api.EventsResult)
 
     async def audit(
         self,

@@ -59,6 +59,8 @@ class Request:
     data: bytes
     key: str = ""
     role: str = ""
+    types: tuple[str, ...] | None = None
+    """Of events, for a subscriber who may read only those."""
 
     def author(self, action: str, reason: str = "") -> Author:
         """Who asks, as the author of what is done."""

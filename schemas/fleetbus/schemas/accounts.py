@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from fleetbus.schemas import subjects
 from fleetbus.schemas.nats_jwt import Claims
-from fleetbus.schemas.roles import ROLES, role_tag
+from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, TYPES_TAG, role_tag, types_tag
 from fleetbus.schemas.streams import (
     ARTIFACTS,
     DESIRED,
@@ -27,6 +27,7 @@ from fleetbus.schemas.streams import (
     agent_permissions,
     operator_permissions,
     subscriber_permissions,
+    types_permissions,
 )
 from fleetbus.schemas.subjects import ROOT, ClusterId, cluster_name
 
@@ -44,6 +45,7 @@ LEAST_AGENTS, LEAST_PEOPLE = 64, 8
 """For so many an account has room from the start."""
 
 _NAME, _SUBJECT = "{{name()}}", "{{subject()}}"
+_TYPES = f"{{{{tag({TYPES_TAG})}}}}"
 # Stand in a template's place where a permission is built; neither occurs in any other subject.
 _ANY_CLUSTER = "x-any-cluster-x"
 _ANY_KEY = "U" + "A" * 55
@@ -123,6 +125,7 @@ def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
             (
                 *(Role(role, _template(operator_permissions(_ANY_KEY, role))) for role in ROLES),
                 Role(SUBSCRIBER, _template(subscriber_permissions(_ANY_KEY))),
+                Role(SUBSCRIBER_OF_TYPES, _template(types_permissions(_ANY_KEY, (_TYPES,)))),
             ),
             imports=(
                 Import("service", subjects.ALL_API, share=True),
@@ -214,12 +217,14 @@ def account_claims(
     return Claims("account", keys.accounts[account.name], signing_key, account.name, issued_at, body=body)
 
 
-def user_claims(nkey: str, name: str, account: str, role: str, keys: Keys, issued_at: int) -> Claims:
-    """A user of a role, whose name stands in its permissions: `name` is checked here."""
+def user_claims(
+    nkey: str, name: str, account: str, role: str, keys: Keys, issued_at: int, types: tuple[str, ...] = ()
+) -> Claims:
+    """A user of a role, whose name and types stand in its permissions: both are checked here."""
     signing_key = keys.roles[role_key_name(account, role)]
     body: dict[str, Any] = {"issuer_account": keys.accounts[account]}
     if account == OPERATORS:
-        body["tags"] = [role_tag(role)]
+        body["tags"] = [role_tag(role), *(types_tag(one) for one in types)]
     return Claims("user", nkey, signing_key, cluster_name(name), issued_at, body=body)
 
 

@@ -273,6 +273,30 @@ class AuditResult(Received):
     keys: tuple[str, ...] = ()
 
 
+class EventsRequest(Written):
+    """Events behind a place in the stream, or from a moment on, oldest first. A `limit` of 0 asks where it ends."""
+
+    type: str = "*"
+    after: int = Field(default=0, ge=0)
+    since: Moment | None = None
+    limit: int = Field(default=200, ge=0, le=200)
+
+
+class EventRow(Received):
+    """A CloudEvent as it is stored, and its place in the stream."""
+
+    sequence: int
+    event: str
+
+
+class EventsResult(Received):
+    """Of a subscriber of types, those types alone. `newest` is the last place in the stream, of any type."""
+
+    rows: tuple[EventRow, ...] = ()
+    more: bool = False
+    newest: int = 0
+
+
 class Described(Received):
     """Answer to `describe`: the document with its status, what is known only now, its last CloudEvents."""
 

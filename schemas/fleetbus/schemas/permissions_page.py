@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fleetbus.schemas import subjects
 from fleetbus.schemas.accounts import Account, Role, accounts
-from fleetbus.schemas.roles import IDENTITY_NEEDS, MEANINGS, NEEDS, ROLES, suffices
+from fleetbus.schemas.roles import IDENTITY_NEEDS, MEANINGS, NEEDS, ROLES, SUBSCRIBER_VERBS, suffices
 
 
 def permissions_page() -> str:
@@ -32,11 +32,14 @@ def permissions_page() -> str:
             "Only the controller can tell that a document adds a cluster, or says another key, UID or entity of",
             f"one: an `apply` of that needs **{IDENTITY_NEEDS}**. Labels, owner and description are any operator's.",
             "",
+            "A subscriber of all events reads the stream. A subscriber of some types hears those, and resumes by",
+            f"asking the controller `{SUBSCRIBER_VERBS[0]}`, which takes the types from its verified token.",
+            "",
             "## On the bus",
             "",
             "What is not named here is refused. A role is a signing key in its account, whose template this is: the",
-            "server fills in `{{name()}}` and `{{subject()}}`, name and key of the user's token, which can say no",
-            "permission itself.",
+            "server fills in `{{name()}}`, `{{subject()}}` and `{{tag(types)}}`: name, key and each tag `types:` of",
+            "the user's token, which can say no permission itself.",
             "",
             "| Account | Role | Publishes | Subscribes to |",
             "| --- | --- | --- | --- |",

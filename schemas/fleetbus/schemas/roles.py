@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from fleetbus.schemas.errors import NotPermitted
 from fleetbus.schemas.nats_jwt import Claims
+from fleetbus.schemas.subjects import events_below, matches, types_below
 
 OperatorRole = Literal["viewer", "operator", "approver", "admin"]
 
@@ -36,6 +37,7 @@ NEEDS: Mapping[str, OperatorRole] = {
     "overview": VIEWER,
     "commands": VIEWER,
     "audit": VIEWER,
+    "events": VIEWER,
     "apply": OPERATOR,
     "delete": OPERATOR,
     "sync": OPERATOR,
@@ -56,6 +58,13 @@ controller does.
 CODE = "FB5003"
 """Of the error when a role does not suffice."""
 
+SUBSCRIBER_OF_TYPES: Final = "subscriber-of-types"
+"""No operator: one whose token names types of events, and who reads those and nothing else."""
+SUBSCRIBER_VERBS: tuple[str, ...] = ("events",)
+
+MOST_TYPES = 16
+"""Patterns of one subscriber: each is a read for a page of events."""
+TYPES_TAG = "types"
 _TAG = "role:"
 
 
@@ -71,6 +80,32 @@ def verbs_of(role: OperatorRole) -> tuple[str, ...]:
 def role_tag(role: str) -> str:
     """What a person's token says of its role. What counts is the key that signed it: this is for who reads it."""
     return _TAG + role
+
+
+def types_tag(pattern: str) -> str:
+    """A pattern of types as a subscriber's token says it. Raises DocumentInvalid."""
+    return f"{TYPES_TAG}:{types_below(pattern)}"
+
+
+def granted_types(claims: Claims) -> tuple[str, ...]:
+    """What a subscriber's token says of types, each as it ends a subject (`bundle.>`)."""
+    tags = claims.body.get("tags")
+    found = [one for one in tags if isinstance(one, str)] if isinstance(tags, list) else []
+    prefix = f"{TYPES_TAG}:"
+    return tuple(one.removeprefix(prefix) for one in found if one.startswith(prefix))
+
+
+def granted_subjects(granted: tuple[str, ...], pattern: str) -> tuple[str, ...]:
+    """The subjects of the events that `pattern` names, for who is granted these types; `*` is all of them.
+
+    Raises NotPermitted when they are more than what is granted, DocumentInvalid.
+    """
+    if pattern in {"*", ">", ""}:
+        return tuple(events_below(one) for one in granted[:MOST_TYPES])
+    wanted = types_below(pattern)
+    if any(matches(one, wanted) for one in granted):
+        return (events_below(wanted),)
+    raise NotPermitted(f"events of `{pattern[:80]}` are not among the types of this subscriber", code=CODE)
 
 
 def told_role(claims: Claims) -> str:

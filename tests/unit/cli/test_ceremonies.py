@@ -26,14 +26,17 @@ from fleetbus.schemas.catalogue import KINDS
 from fleetbus.schemas.errors import AlreadyExists, DocumentInvalid, NotFound, ObjectInvalid, SettingsInvalid
 from fleetbus.schemas.nats_jwt import read
 from fleetbus.schemas.nkeys import Kind, key_of_seed, public_key, seed_of
-from fleetbus.schemas.roles import told_role
+from fleetbus.schemas.roles import granted_types, told_role
 from fleetbus.schemas.subjects import ClusterId
 from tests.founding import NOW, founded
 from tests.tokens import user_token
 from tests.unit.cli.fleet_of_three import run
 
 PLAN = FleetPlan("demo", ("127.0.0.1", "localhost"), 4222)
-PEOPLE = tuple(f"OPERATORS.{role}" for role in ("viewer", "operator", "approver", "admin", "subscriber"))
+PEOPLE = tuple(
+    f"OPERATORS.{role}"
+    for role in ("viewer", "operator", "approver", "admin", "subscriber", "subscriber-of-types")
+)
 ROLES = ("SYS.system", "FLEET.controller", *PEOPLE, "AGENTS_main.agent")
 
 
@@ -189,6 +192,21 @@ def test_people_are_added_and_stay(tmp_path: Path) -> None:
     assert sorted(operators.values()) == ["admin", "ana"]
     with pytest.raises(NotFound):
         person_file(tmp_path, record, "eve")
+
+
+def test_other_types_are_another_key_and_the_old_one_is_revoked(tmp_path: Path) -> None:
+    plan = FleetPlan("demo", subscribers=("team",), types={"team": ("bundle.*", "cluster.connected")})
+    before = founded(tmp_path, replace(plan, hosts=PLAN.hosts))
+    claims = read_credential(tmp_path, "subscriber-team").claims
+    assert claims.issuer == before.roles["OPERATORS.subscriber-of-types"]
+    assert granted_types(claims) == ("bundle.>", "cluster.connected")
+    assert founded(tmp_path, FleetPlan("demo", subscribers=("team",))) == before
+    after = founded(tmp_path, replace(plan, types={"team": ("bundle.*",)}))
+    assert before.revoked == ()
+    assert [one.nkey for one in after.revoked] == [claims.subject]
+    assert granted_types(read_credential(tmp_path, "subscriber-team").claims) == ("bundle.>",)
+    with pytest.raises(DocumentInvalid):
+        founded(tmp_path, replace(plan, types={"team": ("bundle.>",)}))
 
 
 def test_another_role_is_another_key_and_the_old_one_is_revoked(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ from fleetbus.schemas.accounts import (
 )
 from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
 from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
-from fleetbus.schemas.roles import ROLES, OperatorRole
+from fleetbus.schemas.roles import MOST_TYPES, ROLES, SUBSCRIBER_OF_TYPES, OperatorRole
 
 if TYPE_CHECKING:
     from fleetbus.runtime.vault_admin import VaultAdmin
@@ -59,9 +59,9 @@ class FleetPlan:
     """What a fleet is made of. `hosts`: names and addresses by which the bus is reached; `port` its port.
 
     `nodes`: the servers of a bus of several, each with its own host; `hosts` are then further names of them all.
-    `roles`: of operators by name; who is not in it keeps the one he has, and is an admin when new. What is not given
-    stays as the fleet has it; a new one has port 4222 on every address, the operator `admin` and the subscriber
-    `events`, and keeps its keys in files.
+    `roles` of operators and `types` of subscribers (patterns such as `bundle.*`) by name: who is not there keeps what
+    he has; who is new is an admin, or reads every event. What is not given stays as the fleet has it; a new one has
+    port 4222 on every address, the operator `admin` and the subscriber `events`, and keeps its keys in files.
     """
 
     fleet: str
@@ -71,6 +71,7 @@ class FleetPlan:
     operators: tuple[str, ...] = ()
     roles: Mapping[str, OperatorRole] = field(default_factory=dict)
     subscribers: tuple[str, ...] = ()
+    types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     nodes: tuple[Node, ...] = ()
     signing: Signing | None = None
 
@@ -117,6 +118,11 @@ def _check(folder: Path, plan: FleetPlan) -> None:
         subjects.cluster_name(name)
     if not plan.hosts and not plan.nodes and not (folder / FILE).is_file():
         raise SettingsInvalid("no host of the bus is named", remedy="give --host, such as bus.example.com")
+    for types in plan.types.values():
+        for pattern in types:
+            subjects.types_below(pattern)
+        if len(types) > MOST_TYPES:
+            raise SettingsInvalid(f"a subscriber has at most {MOST_TYPES} patterns of types")
     if plan.nodes and len({one.name for one in plan.nodes}) not in _CLUSTER_SIZES:
         raise SettingsInvalid(
             "a bus of several servers has three or five, of different names", remedy="give --node three times"
@@ -173,7 +179,7 @@ async def _record(
     ]
     people = wanted_people(plan, known)
     known = without_other_roles(folder, people, known, now) if known else None
-    users += [UserPlace(one.file, one.name, OPERATORS, one.role) for one in people]
+    users += [UserPlace(one.file, one.name, OPERATORS, one.role, one.types) for one in people]
     nkeys = {one: await ensure_credential(folder, one, public, keys, now, say) for one in users}
     system, controller, *others = users
     servers = [(node.host, node.port) for node in plan.nodes] or [(host, plan.port) for host in plan.hosts]
@@ -262,7 +268,7 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
         "operators": {one.nkey: one.name for one in record.people if one.kind == "operator"},
         "roleKeys": {
             record.roles[name]: role
-            for role in ROLES
+            for role in (*ROLES, SUBSCRIBER_OF_TYPES)
             if (name := role_key_name(OPERATORS, role)) in record.roles
         },
         "workDir": "work",

@@ -53,6 +53,7 @@ class UserPlace:
     name: str
     account: str
     role: str
+    types: tuple[str, ...] = ()
 
 
 async def issue(
@@ -128,7 +129,7 @@ async def ensure_credential(
     there = read_credential(folder, place.file) if credential_file(folder, place.file).is_file() else None
     key = key_of_seed(there.seed) if there else SigningKey.generate()
     nkey = public_key(key)
-    claims = user_claims(nkey, place.name, place.account, place.role, keys, _seconds(now))
+    claims = user_claims(nkey, place.name, place.account, place.role, keys, _seconds(now), place.types)
     if there is None or not there.claims.says_the_same(claims):
         name = role_key_name(place.account, place.role)
         token = await sign(claims, await signing.find(name, Kind.ACCOUNT))

@@ -11,7 +11,7 @@ from fleetbus.cli.ceremony.folder import credential_file
 from fleetbus.cli.ceremony.record import FleetRecord, Person
 from fleetbus.schemas.accounts import OPERATORS, SUBSCRIBER
 from fleetbus.schemas.errors import NotFound
-from fleetbus.schemas.roles import ADMIN
+from fleetbus.schemas.roles import ADMIN, SUBSCRIBER_OF_TYPES
 
 if TYPE_CHECKING:
     from fleetbus.cli.ceremony.init import FleetPlan
@@ -33,17 +33,20 @@ def wanted_people(plan: FleetPlan, known: FleetRecord | None) -> tuple[Person, .
         there = people.get(new.file, new)
         people[new.file] = there.model_copy(update={"role": plan.roles.get(name, there.role)})
     for name in plan.subscribers:
-        new = Person(name=name, nkey="", role=SUBSCRIBER)
-        people.setdefault(new.file, new)
+        types = plan.types.get(name, ())
+        new = Person(name=name, nkey="", role=SUBSCRIBER_OF_TYPES if types else SUBSCRIBER, types=types)
+        there = people.get(new.file, new)
+        change = {"role": new.role, "types": types} if types else {}
+        people[new.file] = there.model_copy(update=change)
     return tuple(people[file] for file in sorted(people))
 
 
 def without_other_roles(
     folder: Path, people: Sequence[Person], known: FleetRecord, now: datetime
 ) -> FleetRecord:
-    """Who is to have another role than so far has a token that says the old one: its key is dropped and revoked."""
-    roles = {one.file: one.role for one in people}
-    changed = [one for one in known.people if roles.get(one.file) != one.role]
+    """Who is to have another role or other types than so far has a token that says those: its key is revoked."""
+    wanted = {one.file: (one.role, one.types) for one in people}
+    changed = [one for one in known.people if wanted.get(one.file) != (one.role, one.types)]
     for one in changed:
         credential_file(folder, one.file).unlink(missing_ok=True)
     return known.with_revoked(OPERATORS, [one.nkey for one in changed], int(now.timestamp()))

@@ -17,7 +17,7 @@ from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.schemas.accounts import SUBSCRIBER, Account, Keys, accounts, agents_account
 from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.models import Received
-from fleetbus.schemas.roles import OperatorRole
+from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, OperatorRole
 from fleetbus.schemas.subjects import MAIN, ClusterId
 
 FILE = "fleet.json"
@@ -26,16 +26,17 @@ ROUTES_ABOVE = 2000
 
 
 class Person(Received):
-    """An operator of some role, or a subscriber who only reads events."""
+    """An operator of some role, or a subscriber who only reads events: all, or those of `types`."""
 
     name: str
     nkey: str
-    role: OperatorRole | Literal["subscriber"]
+    role: OperatorRole | Literal["subscriber", "subscriber-of-types"]
+    types: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Literal["operator", "subscriber"]:
         """A name is one operator's and one subscriber's at most."""
-        return "subscriber" if self.role == SUBSCRIBER else "operator"
+        return "subscriber" if self.role in (SUBSCRIBER, SUBSCRIBER_OF_TYPES) else "operator"
 
     @property
     def file(self) -> str:

@@ -13,7 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from fleetbus.controller.desk import Desk, Request, Verb
-from fleetbus.controller.doors import auditing, commanding, reading, writing
+from fleetbus.controller.doors import auditing, commanding, reading, subscribing, writing
 from fleetbus.controller.presence import requester, requester_claims
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
@@ -21,7 +21,14 @@ from fleetbus.runtime.ports import Message
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
-from fleetbus.schemas.roles import NEEDS, refusal, suffices
+from fleetbus.schemas.roles import (
+    NEEDS,
+    SUBSCRIBER_OF_TYPES,
+    SUBSCRIBER_VERBS,
+    granted_types,
+    refusal,
+    suffices,
+)
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
 
 DESCRIPTION = "Fleetbus's controller: documents, commands, and what is known of the fleet"
@@ -43,6 +50,7 @@ VERBS: Mapping[str, Verb] = {
     "overview": reading.overview,
     "remove": writing.remove,
     "audit": auditing.audit,
+    "events": subscribing.events,
 }
 
 MOST_BYTES = MAX_PAYLOAD_BYTES - 4096
@@ -65,9 +73,7 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     """The envelope for one request; never raises but when cancelled."""
     request = Request("", message.data, _key(message))
     try:
-        request = replace(request, by=operator(desk, request.key), role=_role(desk, message))
-        if not suffices(request.role, NEEDS[verb]):
-            raise refusal(f"`{verb}`", NEEDS[verb], request.by, request.role)
+        request = _permitted(desk, verb, request, message)
         result = await VERBS[verb](desk, request)
         answer = canonical(api.Answer(ok=True, result=dict(result)).as_json())
         if len(answer) <= MOST_BYTES:
@@ -112,10 +118,19 @@ def operator(desk: Desk, key: str) -> str:
     return name
 
 
-def _role(desk: Desk, message: Message) -> str:
-    """Of the key that signed the token of who asks; '' for one that gives no role. The bus has asked the same."""
-    claims = requester_claims(message)
-    return desk.roles().get(claims.issuer, "") if claims else ""
+def _permitted(desk: Desk, verb: str, request: Request, message: Message) -> Request:
+    """With who asks and in which role: that of the key which signed the token. The bus has asked the same.
+
+    Raises NotPermitted.
+    """
+    claims = requester_claims(message) if request.key else None
+    role = desk.roles().get(claims.issuer, "") if claims else ""
+    if claims and role == SUBSCRIBER_OF_TYPES and verb in SUBSCRIBER_VERBS:
+        return replace(request, by=f"subscriber/{claims.name}", role=role, types=granted_types(claims))
+    request = replace(request, by=operator(desk, request.key), role=role)
+    if not suffices(role, NEEDS[verb]):
+        raise refusal(f"`{verb}`", NEEDS[verb], request.by, role)
+    return request
 
 
 def _request_finding(error: ValidationError) -> str:
