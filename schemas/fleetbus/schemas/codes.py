@@ -182,6 +182,12 @@ CODES: Final[tuple[Code, ...]] = (
         "wrong.",
     ),
     Code(
+        "FB3006",
+        "Permissions differ",
+        "The running bus lets somebody do more or less than the contract says.",
+        "Give it its accounts again: `fleetbus init --out DIR --online`.",
+    ),
+    Code(
         "FB3010",
         "Message malformed",
         "Bytes on the bus are no message of this contract. They were left out, the rest goes on.",

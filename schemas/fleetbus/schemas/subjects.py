@@ -243,6 +243,11 @@ CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
 """An account's new token, for every server (system account only)."""
 
 
+def claims_lookup(account: str) -> str:
+    """The question what the servers have for the account of this public key (system account only)."""
+    return f"$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP"
+
+
 def direct_get(stream: str, subject: str = "") -> str:
     """The JetStream API's direct get: of a subject's last value, or with none the form for batches."""
     return f"$JS.API.DIRECT.GET.{stream}.{subject}" if subject else f"$JS.API.DIRECT.GET.{stream}"
