@@ -73,7 +73,9 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     """The envelope for one request; never raises but when cancelled."""
     request = Request("", message.data, _key(message))
     try:
-        request = _permitted(desk, verb, request, message)
+        request = _asked_by(desk, verb, request, message)
+        if request.types is None and not suffices(request.role, NEEDS[verb]):
+            raise refusal(f"`{verb}`", NEEDS[verb], request.by, request.role)
         result = await VERBS[verb](desk, request)
         answer = canonical(api.Answer(ok=True, result=dict(result)).as_json())
         if len(answer) <= MOST_BYTES:
@@ -118,7 +120,7 @@ def operator(desk: Desk, key: str) -> str:
     return name
 
 
-def _permitted(desk: Desk, verb: str, request: Request, message: Message) -> Request:
+def _asked_by(desk: Desk, verb: str, request: Request, message: Message) -> Request:
     """With who asks and in which role: that of the key which signed the token. The bus has asked the same.
 
     Raises NotPermitted.
@@ -127,10 +129,7 @@ def _permitted(desk: Desk, verb: str, request: Request, message: Message) -> Req
     role = desk.roles().get(claims.issuer, "") if claims else ""
     if claims and role == SUBSCRIBER_OF_TYPES and verb in SUBSCRIBER_VERBS:
         return replace(request, by=f"subscriber/{claims.name}", role=role, types=granted_types(claims))
-    request = replace(request, by=operator(desk, request.key), role=role)
-    if not suffices(role, NEEDS[verb]):
-        raise refusal(f"`{verb}`", NEEDS[verb], request.by, role)
-    return request
+    return replace(request, by=operator(desk, request.key), role=role)
 
 
 def _request_finding(error: ValidationError) -> str:
