@@ -25,7 +25,7 @@ unit: setup
 	@$(BIN)/pytest -q tests/unit tests/property tests/golden
 
 test: check
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 demo: setup
 	@$(BIN)/python -m fleetbus.local.demo $(ARGS)

@@ -11,19 +11,19 @@ from nacl.signing import SigningKey
 
 from fleetbus.cli.ceremony.folder import authority_file
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
-from fleetbus.cli.ceremony.issue import agent_token, issue
+from fleetbus.cli.ceremony.issue import issue, sign
 from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
 from fleetbus.cli.ceremony.online import make_streams
-from fleetbus.cli.ceremony.record import FleetRecord, Member, read_record, write_record
+from fleetbus.cli.ceremony.record import read_record
 from fleetbus.local.nats import NatsServer
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_streams import ensure_streams
 from fleetbus.schemas import streams, subjects
-from fleetbus.schemas.accounts import OPERATORS, role_key_name
+from fleetbus.schemas.accounts import AGENT, OPERATORS, agents_account, role_key_name, user_claims
 from fleetbus.schemas.credentials import Credential
-from fleetbus.schemas.nkeys import public_key, seed_of
+from fleetbus.schemas.nkeys import Kind, public_key, seed_of
 from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, OperatorRole
 
 CLUSTERS = ("c1", "c2")
@@ -87,6 +87,7 @@ async def fleet_server(processes: Processes, directory: Path, name: str) -> Asyn
         roles={name: role for role, name in OPERATORS_BY_ROLE.items()},
         subscribers=("subscriber", "some-types"),
         types={"some-types": SOME_TYPES},
+        clusters=1,
     )
     await make_fleet(folder, plan, FolderKeys(folder), CLOCK.now())
     agents = {cluster: await admitted(folder, cluster) for cluster in CLUSTERS}
@@ -121,9 +122,9 @@ async def empty_streams(bus: NatsBus) -> None:
 
 async def admitted(folder: Path, cluster: str, key: SigningKey | None = None) -> Credential:
     """What a cluster that has joined connects with."""
-    key = key or SigningKey.generate()
+    key, record = key or SigningKey.generate(), read_record(folder)
+    account = agents_account(subjects.MAIN)
     issued = int(CLOCK.now().timestamp())
-    member = Member(realm=subjects.MAIN, name=cluster, nkey=public_key(key), uid=cluster, issued=issued)
-    record: FleetRecord = read_record(folder).with_member(member, CLOCK.now())
-    write_record(folder, record)
-    return Credential(await agent_token(record, member, FolderKeys(folder)), seed_of(key))
+    claims = user_claims(public_key(key), cluster, account, AGENT, record.keys, issued)
+    signer = await FolderKeys(folder).find(role_key_name(account, AGENT), Kind.ACCOUNT)
+    return Credential(await sign(claims, signer), seed_of(key))

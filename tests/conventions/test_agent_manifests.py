@@ -33,7 +33,7 @@ def test_no_rule_has_a_wildcard_or_touches_admission(profile: Profile) -> None:
         assert "impersonate" not in rule["verbs"]
 
 
-def test_the_profile_observe_writes_nothing_but_the_lease_and_state_of_the_agent() -> None:
+def test_the_profile_observe_writes_nothing_but_the_records_of_the_agent() -> None:
     assert {verb for rule in cluster_rules("observe") for verb in rule["verbs"]} <= set(READ)
     writes = {
         resource
@@ -41,7 +41,9 @@ def test_the_profile_observe_writes_nothing_but_the_lease_and_state_of_the_agent
         for resource in rule["resources"]
         if not set(rule["verbs"]) <= set(READ)
     }
-    assert writes == {"leases", "agentstates"}
+    assert writes == {"leases", "agentstates", "secrets"}
+    secrets = [rule for rule in home_rules("observe") if "secrets" in rule["resources"]]
+    assert [rule["resourceNames"] for rule in secrets] == [["fleetbus-agent"]]
 
 
 def test_a_profile_takes_the_place_of_another() -> None:
@@ -65,6 +67,7 @@ def test_the_guard_knows_what_the_agent_writes_in_its_own_namespace() -> None:
     assert home_writes() == (
         "/configmaps/fleetbus-bundle-*",
         "/configmaps/fleetbus-rehearsal-*",
+        "/secrets/fleetbus-agent",
         "agent.fleetbus.dev/agentstates/agent",
         "batch/jobs/fleetbus-*",
         "coordination.k8s.io/leases/fleetbus-agent",

@@ -149,7 +149,9 @@ async def test_a_cluster_joins_and_gets_a_secret_as_the_readme_says(
         assert await wait_until(_or_ended(typing, cluster, DEPLOYMENT), CLOCK, 60)
         if not typing.done():
             await _be_the_kubelet(stack, terminal, cluster)
-        assert "cluster/prod-us condition Connected is True" in await typing
+        said = await typing
+        assert "cluster/prod-us enrolled" in said
+        assert "Vault has the mount auth/fleet_main_prod-us" in said
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "payments"}}
         await cluster.admin.create("/api/v1/namespaces", namespace)
         *before, revoking = commands("Secrets")

@@ -12,6 +12,7 @@ from fleetbus.schemas import api
 from fleetbus.schemas.audit import Edit
 from fleetbus.schemas.capabilities.bundles import Exclusion
 from fleetbus.schemas.capabilities.commands import CommandRow
+from fleetbus.schemas.enrolment_api import EnrolmentRow, EnrolmentsResult
 from fleetbus.schemas.nkeys import public_key
 from fleetbus.schemas.roles import refusal
 from tests.unit.cli.fleet_of_three import (
@@ -168,6 +169,28 @@ def _answers() -> Answers:
             ),
             event(4, "source.fetched", "Fetched", "", "source/platform", "v4.13.0", "Normal"),
         ],
+        enrolments=EnrolmentsResult(
+            rows=(
+                EnrolmentRow(name="edge-1", realm="main", outcome="token", message="made by ana"),
+                EnrolmentRow(
+                    name="edge-2",
+                    realm="main",
+                    outcome="waiting",
+                    uid="4c1e",
+                    nkey="UDQ5BZ",
+                    message="WaitingForApproval",
+                ),
+                EnrolmentRow(
+                    name="prod-us",
+                    realm="main",
+                    outcome="quarantined",
+                    uid="9b07",
+                    nkey="UAB2",
+                    member_uid="5d3f",
+                    message="NameClaimed",
+                ),
+            )
+        ),
         records=AUDITED,
         commands=[
             (
@@ -209,6 +232,11 @@ CASES = {
     "audit-verify": ("audit", "verify"),
     "audit-verify-anchor": ("audit", "verify", "--anchor", f"9:{'ab' * 32}"),
     "audit-help": ("audit", "--help"),
+    "cluster-help": ("cluster", "--help"),
+    "cluster-join-help": ("cluster", "join", "--help"),
+    "cluster-pending": ("cluster", "pending"),
+    "cluster-approve": ("cluster", "approve", "edge-2", "--key", "UDQ5BZ"),
+    "cluster-dismiss": ("cluster", "dismiss", "prod-us"),
     "wait-failed": ("wait", "bundle/ingress"),
     "sync": ("sync", "source/platform"),
     "apply-invalid": ("apply", "-f", "documents.yaml"),

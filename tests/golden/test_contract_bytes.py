@@ -193,10 +193,11 @@ SENT: dict[str, Sent] = {
         subjects.emit("main", "prod-us", EVENT_APPLIED),
         cloud_event("shop", "prod-us", f"uid-1/{aspect_of(BUNDLE)}", Outbox().with_(AT, APPLIED).pending[0]),
     ),
-    "document": Sent(subjects.document("bundle", "ingress"), DOCUMENT),
+    "document": Sent(subjects.document("bundle", "ingress"), DOCUMENT, CONTROLLER),
     "document-deleting": Sent(
         subjects.document("bundle", "ingress"),
         DOCUMENT.model_copy(update={"deleting": Tombstone(at=AT, policy="Keep", by="admin")}),
+        CONTROLLER,
     ),
     "status": Sent(
         subjects.status("cluster", "prod-us"),
@@ -211,6 +212,7 @@ SENT: dict[str, Sent] = {
             ),
             details={"contents": {"bundles": {"placed": 1, "ready": 1}}},
         ),
+        CONTROLLER,
     ),
     "audit": Sent(
         subjects.audit(1),

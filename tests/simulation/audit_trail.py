@@ -40,4 +40,4 @@ class AuditTrail:
         self._telling = False
         document = subjects.parse_document(message.subject)
         if document is not None:
-            self._untold.add((f"{document.kind}/{document.name}", digest(message.data)))
+            self._untold.add((f"{document.kind}/{document.name}", digest(unverified(message.data))))

@@ -16,6 +16,7 @@ from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.nats_follow import REMOVED
 from fleetbus.runtime.ports import CaughtUp, Message, Put, Subscription
 from fleetbus.schemas import subjects
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, NotPermitted
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES, STREAMS, Permissions
 from tests.simulation.bus_readers import LiveReader, StreamReader
@@ -128,10 +129,24 @@ class SimulatedBus:
         self._online = True
         self._count = 1
         self._changed = asyncio.Event()
+        self._expires_at = 0
+        self._denied = False
 
     @property
     def connected(self) -> bool:
+        self._end_if_expired()
         return self._online
+
+    @property
+    def denied(self) -> bool:
+        self._end_if_expired()
+        return self._denied and not self._online
+
+    def _end_if_expired(self) -> None:
+        """The server ends a connection when its credential does."""
+        if not self._denied and 0 < self._expires_at <= self._server.clock.now().timestamp():
+            self._denied = True
+            self.go_offline()
 
     @property
     def connection(self) -> int:
@@ -154,6 +169,16 @@ class SimulatedBus:
         if self._online:
             self._server.cut(self, 0.0)
 
+    async def change_credential(self, credential: Credential) -> None:
+        """From now on with this one, which the server refuses once its time is over."""
+        claims = credential.claims
+        self._identity |= {"jwt": credential.token, "user": claims.subject}
+        self._expires_at, self._denied = claims.expires_at, False
+        if self._online:
+            self._server.cut(self, 0.0)
+        else:
+            self.come_online()
+
     def go_offline(self) -> None:
         self._online = False
         self.as_of = None
@@ -163,7 +188,7 @@ class SimulatedBus:
         self._announce()
 
     def come_online(self) -> None:
-        if self._online:
+        if self._online or self._denied:
             return
         self._online, self._count = True, self._count + 1
         for follower in self._followers:
@@ -312,6 +337,7 @@ class SimulatedBus:
         """The way to the server: time, chance, permission. Raises BusUnavailable, NotPermitted."""
         faults, roll = self._server.faults, self._server.chance.random
         await self._server.clock.sleep(roll() * faults.latency_s)
+        self._end_if_expired()
         if self._online and roll() < faults.cuts:
             self._server.cut(self, roll() * faults.cut_s)
         if not self._online:

@@ -16,15 +16,17 @@ import structlog
 from fleetbus.agent.artifacts import BusArtifacts
 from fleetbus.agent.catalogue import CAPABILITIES
 from fleetbus.agent.desired import Reader, Sections, follow_mailboxes
+from fleetbus.agent.enrol import Connect, enrolled
 from fleetbus.agent.facts import FACTS, agent_version, no_transitions, wait_verified
 from fleetbus.agent.instructions import Instructions
 from fleetbus.agent.keep import KubeKeep
 from fleetbus.agent.lease import Lease
 from fleetbus.agent.ports import Capability, Ports
 from fleetbus.agent.presence import beat, report_facts
+from fleetbus.agent.renew import Keeping, keep_credential, tell_of_copy
 from fleetbus.agent.report import SESSION, Reporter
 from fleetbus.agent.rights import Rights
-from fleetbus.agent.settings import AgentSettings, VaultSettings, read_settings, vault_token_file
+from fleetbus.agent.settings import AgentSettings, VaultSettings, vault_token_file
 from fleetbus.agent.standing import Standing
 from fleetbus.agent.work import Desk, run_capability
 from fleetbus.runtime.bus import BusSettings, NatsBus
@@ -36,7 +38,7 @@ from fleetbus.runtime.loop import first, until_done
 from fleetbus.runtime.ports import Bus, Kube, Vault
 from fleetbus.runtime.vault import VaultAccess, VaultClient
 from fleetbus.schemas import subjects
-from fleetbus.schemas.errors import FleetbusError
+from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.nkeys import key_of_seed
 from fleetbus.schemas.signing import signer
 from fleetbus.schemas.states import Session
@@ -142,11 +144,31 @@ async def _serve(folder: Path, clock: Clock) -> None:
     """The agent with real clients, from a folder as a pod has it."""
     async with AsyncExitStack() as stack:
         kube = await stack.enter_async_context(KubeClient(KubeAccess.from_folder(folder), clock))
-        settings = await until_done("settings", lambda: read_settings(kube), clock)
-        structlog.contextvars.bind_contextvars(cluster=settings.identity.cluster.name)
-        bus = await stack.enter_async_context(NatsBus(_bus_settings(settings), clock))
+
+        def connect(to: BusSettings) -> NatsBus:
+            return NatsBus(to, clock)
+
+        while True:
+            settings = await enrolled(kube, clock, connect)
+            structlog.contextvars.bind_contextvars(cluster=settings.identity.cluster.name)
+            await _serve_as_member(settings, kube, connect, folder, clock)
+
+
+async def _serve_as_member(
+    settings: AgentSettings, kube: Kube, connect: Connect, folder: Path, clock: Clock
+) -> None:
+    """Until a new join token is found."""
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(connect(_bus_settings(settings)))
         vault = await _vault(stack, settings.vault, folder, clock)
-        await run_agent(settings, bus, kube, vault, clock, clock.identifier())
+        keeping = Keeping(settings, bus, kube, clock, connect)
+        try:
+            await first(
+                run_agent(settings, bus, kube, vault, clock, clock.identifier()), keep_credential(keeping)
+            )
+        except SettingsInvalid:
+            await tell_of_copy(keeping)
+            raise
 
 
 def _bus_settings(settings: AgentSettings) -> BusSettings:

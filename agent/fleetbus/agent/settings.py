@@ -1,23 +1,21 @@
 """What an agent is started with: one folder as a pod has it, and one Secret in its cluster. Checked here.
 
-The Secret `fleetbus-system/fleetbus-agent` is written by `fleetbus cluster join`.
+The Secret `fleetbus-system/fleetbus-agent` holds a join token first; the agent itself puts the rest in its place.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fleetbus.agent.ports import Identity, Rule
-from fleetbus.runtime.ports import Kube, Resource
+from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.credentials import Credential
-from fleetbus.schemas.errors import FleetbusError, NotFound, SettingsInvalid
+from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.nats_jwt import read
 from fleetbus.schemas.nkeys import verify_key
 from fleetbus.schemas.subjects import ClusterId, cluster_name
@@ -25,11 +23,11 @@ from fleetbus.schemas.subjects import ClusterId, cluster_name
 NAMESPACE = AGENT_NAMESPACE
 NAME = AGENT_NAME
 SECRET = Resource("", "v1", "secrets", "Secret", True)
-NEEDS = (Rule((SECRET.group,), (SECRET.plural,), ("get",), names=(NAME,), home=True),)
+NEEDS = (Rule((SECRET.group,), (SECRET.plural,), ("get", "update"), names=(NAME,), home=True),)
 POD_VAULT_TOKEN = Path("/var/run/secrets/fleetbus/vault-token")
 
-_WHERE = f"Secret {NAMESPACE}/{NAME}"
-_JOIN = "run `fleetbus cluster join` for this cluster again"
+WHERE = f"Secret {NAMESPACE}/{NAME}"
+JOIN = "run `fleetbus cluster join` for this cluster again"
 _UID = re.compile(r"^[0-9a-zA-Z-]{1,64}$")
 _T = TypeVar("_T")
 
@@ -55,6 +53,8 @@ class AgentSettings:
     controller_keys: frozenset[str]
     epoch: int = 0
     vault: VaultSettings | None = None
+    renewer: str = field(default="", repr=False)
+    """The token of the user that never ends and can do nothing but renew; of the same key."""
 
 
 def vault_token_file(folder: Path) -> Path:
@@ -63,18 +63,8 @@ def vault_token_file(folder: Path) -> Path:
     return beside if beside.exists() else POD_VAULT_TOKEN
 
 
-async def read_settings(kube: Kube) -> AgentSettings:
-    """From the cluster's Secret. Raises SettingsInvalid naming the key, KubeUnavailable, ApplyRefused."""
-    try:
-        found = await kube.get(SECRET, NAMESPACE, NAME)
-    except NotFound as error:
-        raise SettingsInvalid("the Secret is not there", where=_WHERE, remedy=_JOIN) from error
-    return parse_settings(found.get("data") or {})
-
-
-def parse_settings(data: Mapping[str, Any]) -> AgentSettings:
-    """Settings from a Secret's `data`. SettingsInvalid names the key and never quotes a value."""
-    text = {key: _decoded(key, value) for key, value in data.items()}
+def parse_settings(text: Mapping[str, str]) -> AgentSettings:
+    """Settings from a Secret's values. SettingsInvalid names the key and never quotes a value."""
     cluster = ClusterId(_checked(text, "realm", _cluster_name), _checked(text, "cluster", _cluster_name))
     return AgentSettings(
         identity=Identity(_checked(text, "fleet", _cluster_name), cluster, _checked(text, "uid", _uid)),
@@ -84,6 +74,7 @@ def parse_settings(data: Mapping[str, Any]) -> AgentSettings:
         controller_keys=_checked(text, "controller-keys", _keys),
         epoch=_checked({"epoch": "0", **text}, "epoch", _epoch),
         vault=_vault(text),
+        renewer=_checked(text, "renewer-jwt", _token) if text.get("renewer-jwt") else "",
     )
 
 
@@ -108,21 +99,14 @@ def _vault(text: Mapping[str, str]) -> VaultSettings | None:
     )
 
 
-def _decoded(key: str, value: Any) -> str:
-    try:
-        return base64.b64decode(str(value), validate=True).decode().strip()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise SettingsInvalid(f"key `{key}` is not base64 of text", where=_WHERE, remedy=_JOIN) from error
-
-
 def _checked(text: Mapping[str, str], key: str, parse: Callable[[str], _T]) -> _T:
     if not text.get(key):
-        raise SettingsInvalid(f"key `{key}` is missing", where=_WHERE, remedy=_JOIN)
+        raise SettingsInvalid(f"key `{key}` is missing", where=WHERE, remedy=JOIN)
     try:
         return parse(text[key])
     except (ValueError, FleetbusError) as error:
         said = error.message if isinstance(error, FleetbusError) else str(error)
-        raise SettingsInvalid(f"key `{key}`: {said}", where=_WHERE, remedy=_JOIN) from error
+        raise SettingsInvalid(f"key `{key}`: {said}", where=WHERE, remedy=JOIN) from error
 
 
 def _cluster_name(text: str) -> str:

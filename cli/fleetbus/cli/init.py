@@ -13,12 +13,13 @@ from fleetbus.cli.ceremony.folder import authority_file, server_folder
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
 from fleetbus.cli.ceremony.keys import person_file
 from fleetbus.cli.ceremony.online import make_streams, push_accounts
-from fleetbus.cli.ceremony.record import FILE, FleetRecord, Node, Signing, VaultPlace, read_record
+from fleetbus.cli.ceremony.record import FILE, FleetRecord, Node, Signing, read_record
 from fleetbus.cli.ceremony.servers import signing_keys, vault_admin
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.roles import ROLES, OperatorRole
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -213,6 +214,6 @@ def _next(output: Output, folder: Path, record: FleetRecord) -> None:
         *([] if record.nodes else [f"nats-server -c {server_folder(folder) / 'server.conf'}"]),
         f"fleetbus init --out {folder} --online",
         f"fleetbus-controller --config {folder / 'controller.json'}",
-        f"fleetbus cluster join NAME --kube-context CONTEXT --fleet-dir {folder}",
+        "fleetbus cluster join NAME --kube-context CONTEXT --image IMAGE",
     ):
         output.note("Next: ", Cell(line, "command"))

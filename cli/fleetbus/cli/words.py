@@ -47,7 +47,7 @@ _BELOW: Final = {
     "command": ("run", "list", "cancel"),
     "audit": ("verify", "export"),
     "secret": ("revoke", "share"),
-    "cluster": ("join", "remove"),
+    "cluster": ("join", "pending", "approve", "dismiss", "vault", "remove"),
     "operator": ("create", "list", "roles"),
     "subscriber": ("create", "list"),
     "local": ("up", "down", "status", "env", "logs"),

@@ -17,6 +17,13 @@ from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
+from fleetbus.schemas.enrolment_api import (
+    AdmittedTokenResult,
+    ApproveRequest,
+    EnrolmentsRequest,
+    EnrolmentsResult,
+    TokenRequest,
+)
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, NotPermitted
 from fleetbus.schemas.models import Received, Written
 from fleetbus.schemas.nats_jwt import Claims
@@ -144,6 +151,18 @@ class Fleet:
         """Take a cluster out of the fleet. Its workloads stay."""
         asked = api.RemoveRequest(name=name, reason=reason)
         return await self._ask("remove", asked, api.Accepted, timeout_s=LONG_TIMEOUT_S)
+
+    async def admit_token(self, asked: TokenRequest) -> AdmittedTokenResult:
+        """Have a join token admitted by its public key."""
+        return await self._ask("token", asked, AdmittedTokenResult)
+
+    async def approve(self, asked: ApproveRequest) -> api.Accepted:
+        """Let the cluster in that waits under a name, or dismiss it."""
+        return await self._ask("approve", asked, api.Accepted)
+
+    async def enrolments(self, *, name: str = "") -> EnrolmentsResult:
+        """Names with open tokens, and with clusters that wait for them or claim them; or all of one name."""
+        return await self._ask("enrolments", EnrolmentsRequest(name=name), EnrolmentsResult)
 
     async def run_command(self, order: CommandOrder) -> CommandRow:
         return await self._command(api.CommandRequest(action="run", order=order))

@@ -17,6 +17,7 @@ from fleetbus.controller.fence import Fence
 from fleetbus.controller.ports import Change, ClusterView
 from fleetbus.controller.publish import uid_of
 from fleetbus.controller.recent import parsed
+from fleetbus.controller.seal import Seal
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.views import Known
@@ -31,7 +32,6 @@ from fleetbus.schemas.desired import Command, CommandList, next_serial
 from fleetbus.schemas.documents import Status
 from fleetbus.schemas.errors import NotFound, NotPossible, Refused, SequenceConflict, Transient
 from fleetbus.schemas.events import Happened
-from fleetbus.schemas.signing import Sign, unverified
 from fleetbus.schemas.streams import DESIRED, EVENTS
 
 _TIDY_EVERY_S = 600.0
@@ -52,7 +52,7 @@ class CommandLists:
         known: Known,
         statuses: Statuses,
         fence: Fence,
-        sign: Sign,
+        seal: Seal,
         time: ServerTime,
         audit: AuditChain,
     ) -> None:
@@ -61,7 +61,7 @@ class CommandLists:
         self._known = known
         self._statuses = statuses
         self._fence = fence
-        self._sign = sign
+        self._seal = seal
         self._time = time
         self._audit = audit
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -105,15 +105,16 @@ class CommandLists:
             if audit is not None:
                 await self._audit.write((), (audit,))
             self._doubtful.add(view.id)
-            await self._fence.put([(subject, self._sign(subject, new.to_bytes()))])
+            await self._fence.put([(subject, self._seal.sign(subject, new.to_bytes()))])
             self._doubtful.discard(view.id)
             self._known.put_commands(view.id, new)
 
     async def _read_again(self, cluster: subjects.ClusterId) -> None:
         """What stands in a mailbox whose last write was not acknowledged: nothing that was told may be dropped."""
-        last = await self._bus.get_last(DESIRED.name, subjects.command(cluster))
+        subject = subjects.command(cluster)
+        last = await self._bus.get_last(DESIRED.name, subject)
         known = self._known.command_lists.get(cluster)
-        told = CommandList.from_bytes(unverified(last.data)) if last else None
+        told = CommandList.from_bytes(self._seal.opened(subject, last.data)) if last else None
         if told is not None and (known is None or told.serial > known.serial):
             self._known.put_commands(cluster, told)
         self._doubtful.discard(cluster)

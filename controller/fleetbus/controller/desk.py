@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from fleetbus.controller.audit import AuditChain, Author
 from fleetbus.controller.command_lists import CommandLists
+from fleetbus.controller.enrolments import Enrolments
+from fleetbus.controller.issuing import Issuer
 from fleetbus.controller.leader import Term
 from fleetbus.controller.ports import Capability
 from fleetbus.controller.recent import Recent
@@ -17,13 +19,24 @@ from fleetbus.controller.store import Documents
 from fleetbus.controller.views import Known
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus
+from fleetbus.schemas.enrolment import VaultPlace
+from fleetbus.schemas.signing import Sign
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a join token pins: public keys of the controller and of the root; and where Vault is."""
+
+    controller_keys: tuple[str, ...] = ()
+    root: str = ""
+    vault: VaultPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
     """`operators`: public nkey → name, `roles`: public key of what signed a token → role; both read afresh each
     time. `version`: this controller's.
-
+    `issuer`: makes the users of clusters; None where the settings name no keys for it. `sign`: as the controller.
     `settings_problem`: why the settings as they are now cannot be read, or nothing.
 
     `watching`: the kinds that are being watched now, one entry a watcher.
@@ -38,6 +51,10 @@ class Desk:
     documents: Documents
     statuses: Statuses
     reconciler: Reconciler
+    enrolments: Enrolments
+    issuer: Issuer | None
+    sign: Sign
+    trust: Trust
     command_lists: CommandLists
     recent: Recent
     capabilities: Sequence[Capability]

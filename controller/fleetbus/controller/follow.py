@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from fleetbus.controller.ports import ClusterView
+from fleetbus.controller.seal import Seal
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.verification import Accepted, Expected, verified_state
 from fleetbus.controller.views import CLUSTER, Known, cluster_spec
@@ -22,10 +23,9 @@ from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Bus, CaughtUp, Message
 from fleetbus.schemas import subjects
 from fleetbus.schemas.capabilities.clusters import ClusterDetails
-from fleetbus.schemas.desired import CommandList, Head
+from fleetbus.schemas.desired import CommandList, Head, newer
 from fleetbus.schemas.documents import Status, Stored
-from fleetbus.schemas.errors import FleetbusError, MessageMalformed
-from fleetbus.schemas.signing import verify
+from fleetbus.schemas.errors import FleetbusError, MessageMalformed, Stale
 from fleetbus.schemas.states import RESULT_ASPECT
 from fleetbus.schemas.streams import DESIRED, DOCUMENTS, STATE, STATUS
 from fleetbus.schemas.subjects import ClusterId
@@ -48,13 +48,13 @@ class Follow:
         known: Known,
         time: ServerTime,
         *,
-        signing_key: str,
+        seal: Seal,
     ) -> None:
         self.ready = asyncio.Event()
         self._bus = bus
         self._known = known
         self._time = time
-        self._signing_key = signing_key
+        self._seal = seal
         self._refusals: dict[str, dict[str, str]] = {}
         self._telling: Worklist[str] = Worklist(clock, self._tell, at_once=1, spacing_s=lambda: TOLD_EVERY_S)
         self._rereads: Worklist[str] = Worklist(clock, self._read_again, at_once=2)
@@ -108,21 +108,29 @@ class Follow:
         if REMOVED_HEADER in message.headers:
             self._drop(message, lambda key: self._known.drop_document(key), self._known.view().documents)
             return
-        stored = Stored.from_bytes(message.data)
+        if not self._known.newer(message.subject, message.sequence):
+            return
+        stored = Stored.from_bytes(self._seal.opened(message.subject, message.data))
         if subjects.document(stored.kind.lower(), stored.name) != message.subject:
             raise MessageMalformed("a document under another document's subject")
-        if self._known.newer(message.subject, message.sequence):
-            self._known.put_document(stored)
+        known = self._known.document(stored.key)
+        if known is not None and stored.updated_at < known.updated_at:
+            raise Stale("a document as it was before")
+        self._known.put_document(stored)
 
     def _take_status(self, message: Message) -> None:
         if REMOVED_HEADER in message.headers:
             self._drop(message, lambda key: self._known.drop_status(key), self._known.view().statuses)
             return
-        status = Status.from_bytes(message.data)
+        if not self._known.newer(message.subject, message.sequence):
+            return
+        status = Status.from_bytes(self._seal.opened(message.subject, message.data))
         if subjects.status(status.kind.lower(), status.name) != message.subject:
             raise MessageMalformed("a status under another document's subject")
-        if self._known.newer(message.subject, message.sequence):
-            self._known.put_status(status)
+        known = self._known.status((status.kind, status.name))
+        if known is not None and known.uid == status.uid and status.serial < known.serial:
+            raise Stale("a status as it was before")
+        self._known.put_status(status)
 
     def _drop(self, message: Message, drop: Callable[[tuple[str, str]], None], keys: object) -> None:
         """A purge took what stood there, up to the sequence that the message names."""
@@ -142,9 +150,10 @@ class Follow:
             if self._known.sequence(message.subject) <= message.sequence:
                 self._known.put_head(cluster, None)
             return
-        content = verify(message.subject, message.data, {self._signing_key})
+        head = Head.from_bytes(self._seal.opened(message.subject, message.data))
         if self._known.newer(message.subject, message.sequence):
-            self._known.put_head(cluster, Head.from_bytes(content))
+            _expect_order(head, self._known.heads.get(cluster))
+            self._known.put_head(cluster, head)
 
     def _take_commands(self, message: Message) -> None:
         cluster = subjects.parse_cluster(message.subject, "command")
@@ -154,9 +163,10 @@ class Follow:
             if self._known.sequence(message.subject) <= message.sequence:
                 self._known.put_commands(cluster, None)
             return
-        content = verify(message.subject, message.data, {self._signing_key})
+        told = CommandList.from_bytes(self._seal.opened(message.subject, message.data))
         if self._known.newer(message.subject, message.sequence):
-            self._known.put_commands(cluster, CommandList.from_bytes(content))
+            _expect_order(told, self._known.command_lists.get(cluster))
+            self._known.put_commands(cluster, told)
 
     # what clusters report
 
@@ -289,6 +299,12 @@ class Identity:
 def _identity(stored: Stored) -> Identity | None:
     spec = cluster_spec(stored)
     return Identity(stored.uid, spec.realm, spec.key, spec.uid) if spec else None
+
+
+def _expect_order(told: Head | CommandList, known: Head | CommandList | None) -> None:
+    """Raises Stale: our own earlier word, put there again, is not what was told last."""
+    if known is not None and newer(known, (told.epoch, told.serial)):
+        raise Stale(f"an earlier word, {told.epoch}.{told.serial}")
 
 
 def _place(subject: str) -> tuple[ClusterId, str] | None:

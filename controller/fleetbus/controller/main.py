@@ -16,18 +16,20 @@ import structlog
 from nacl.signing import SigningKey
 
 from fleetbus.controller.catalogue import CAPABILITIES, rendering_without_isolation
-from fleetbus.controller.doors import api, directory
+from fleetbus.controller.doors import api, directory, enrolment
 from fleetbus.controller.holder import is_gone, this_holder
+from fleetbus.controller.issuing import Issuer
 from fleetbus.controller.leader import Leader, Term
 from fleetbus.controller.ports import Capability, Ports
 from fleetbus.controller.programs import without_network_possible
 from fleetbus.controller.settings import (
-    Operators,
+    Current,
     Settings,
     load_settings,
     read_credential,
     read_key,
     read_secret,
+    vault_place,
 )
 from fleetbus.controller.term_work import Door, Fleet, work
 from fleetbus.controller.vault_groups import VaultGroups
@@ -36,10 +38,12 @@ from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.failures import described, leaves
 from fleetbus.runtime.logs import configure
-from fleetbus.runtime.ports import Bus
+from fleetbus.runtime.ports import Bus, Signer
+from fleetbus.runtime.signers import SeedSigner, TransitKeys
 from fleetbus.runtime.vault_admin import VaultAdmin
-from fleetbus.schemas import subjects
-from fleetbus.schemas.errors import FleetbusError
+from fleetbus.schemas import subjects, vault_policies
+from fleetbus.schemas.errors import FleetbusError, NotFound
+from fleetbus.schemas.nkeys import Kind, key_of_seed
 
 _log = structlog.get_logger("controller")
 
@@ -57,6 +61,7 @@ async def run_controller(
     roles: Callable[[], Mapping[str, str]] | None = None,
     settings_problem: Callable[[], str] = lambda: "",
     capabilities: Sequence[Capability] = CAPABILITIES,
+    issuer: Issuer | None = None,
 ) -> None:
     """Lead whenever it can, and do the controller's work under each term, until cancelled.
 
@@ -73,9 +78,13 @@ async def run_controller(
         operators=operators or (lambda: settings.operators),
         roles=roles or (lambda: settings.role_keys),
         version=_version(),
+        issuer=issuer,
+        root=settings.root,
+        vault=vault_place(settings),
         settings_problem=settings_problem,
+        former_keys=settings.former_signing_keys,
     )
-    doors: list[Door] = [api.serve]
+    doors: list[Door] = [api.serve, enrolment.serve]
     if settings.documents_dir is not None:
         doors.append(partial(directory.watch, folder=settings.documents_dir))
     leader = Leader(bus, clock, holder=holder, epoch=settings.epoch, gone=gone)
@@ -106,12 +115,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
 async def _serve(settings: Settings, path: Path) -> None:
     clock = SystemClock()
     signing_key = read_key(settings.signing_seed_file)
-    operators = Operators(path, settings)
+    current = Current(path, settings)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    loop.add_signal_handler(signal.SIGHUP, operators.read_again)
+    loop.add_signal_handler(signal.SIGHUP, current.read_again)
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     capabilities = await asyncio.to_thread(_capabilities, settings)
     async with AsyncExitStack() as stack:
@@ -132,10 +141,11 @@ async def _serve(settings: Settings, path: Path) -> None:
                 signing_key=signing_key,
                 holder=this_holder(),
                 gone=is_gone,
-                operators=operators,
-                roles=operators.roles,
+                operators=current.operators,
+                roles=current.roles,
                 capabilities=capabilities,
-                settings_problem=operators.problem,
+                settings_problem=current.problem,
+                issuer=await _issuer(stack, settings, current, clock),
             )
         )
         stopping = asyncio.create_task(stopped.wait())
@@ -167,6 +177,34 @@ def _bus_settings(settings: Settings) -> BusSettings:
         name="fleetbus-controller",
         ca_file=str(settings.bus_ca_file) if settings.bus_ca_file else "",
     )
+
+
+async def _issuer(stack: AsyncExitStack, settings: Settings, current: Current, clock: Clock) -> Issuer | None:
+    """With the seeds in a folder, or the keys in Vault's transit engine; None where the settings name neither."""
+    folder = settings.issuing_keys_dir
+
+    async def in_folder(name: str) -> Signer:
+        assert folder is not None
+        file = folder / f"{name}.seed"
+        if not await asyncio.to_thread(file.is_file):
+            raise NotFound("the key is not there", where=str(file))
+        seed = await asyncio.to_thread(read_secret, file)
+        return SeedSigner(key_of_seed(seed, Kind.ACCOUNT), Kind.ACCOUNT)
+
+    if folder is not None:
+        return Issuer(current.accounts, in_folder, clock, settings.credential_lifetime_s)
+    if not settings.accounts or not settings.vault_token_file:
+        return None
+    keys = await stack.enter_async_context(
+        TransitKeys(
+            settings.vault_address,
+            read_secret(settings.vault_token_file),
+            settings.vault_ca_file,
+            prefix=vault_policies.transit_prefix(settings.fleet),
+        )
+    )
+    find = partial(keys.find, kind=Kind.ACCOUNT)
+    return Issuer(current.accounts, find, clock, settings.credential_lifetime_s)
 
 
 def _vault(settings: Settings) -> VaultAdmin:

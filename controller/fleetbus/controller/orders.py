@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
+
 from fleetbus.schemas.capabilities.commands import (
     DRIVERS,
     PHASE_ACCEPTED,
@@ -14,6 +16,7 @@ from fleetbus.schemas.capabilities.commands import (
 )
 from fleetbus.schemas.desired import Command
 from fleetbus.schemas.errors import DocumentInvalid, NotFound, NotPossible
+from fleetbus.schemas.models import wrong_fields
 from fleetbus.schemas.states import FINISHED, CommandResult, Results
 
 KEPT_FOR = timedelta(hours=1)
@@ -48,12 +51,7 @@ def ordered(order: CommandOrder, identifier: str, now: datetime, by: str) -> Com
 
 
 def _first(error: ValueError) -> str:
-    errors = getattr(error, "errors", None)
-    if not callable(errors):
-        return str(error)
-    first = errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+    return wrong_fields(error)[0] if isinstance(error, ValidationError) else str(error)
 
 
 def added(

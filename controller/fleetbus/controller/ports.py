@@ -48,6 +48,8 @@ class ClusterView:
     """(epoch, serial) of the head that was published last."""
     published_set: str = ""
     refused: str = ""
+    claimed: str = ""
+    """Who else claims the name: one sentence that names both; empty for nobody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ import structlog
 from nacl.signing import SigningKey
 from pydantic import Field, ValidationError
 
+from fleetbus.controller.issuing import LIFETIME_S
 from fleetbus.controller.manifests_yaml import load_documents
 from fleetbus.schemas.credentials import Credential, parse_credential
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.models import Written
 from fleetbus.schemas.nkeys import key_of_seed
@@ -28,9 +30,23 @@ class Settings(Written):
     bus_ca_file: Path | None = None
     bus_credential_file: Path
     signing_seed_file: Path
+    former_signing_keys: tuple[str, ...] = Field(
+        default=(), description="Public nkeys that signed the stored documents before a change of the key."
+    )
     operators: dict[str, str] = Field(default_factory=dict, description="Public nkey: name.")
     role_keys: dict[str, str] = Field(
         default_factory=dict, description="Public key that signs operators' tokens: the role that this gives."
+    )
+    root: str = Field(default="", description="The fleet's root: its public key, which join tokens pin.")
+    accounts: dict[str, str] = Field(
+        default_factory=dict, description="Public keys of the bus's accounts in which clusters have users."
+    )
+    issuing_keys_dir: Path | None = Field(
+        default=None,
+        description="Folder of the seeds with which clusters' users are made; else Vault's transit.",
+    )
+    credential_lifetime_s: float = Field(
+        default=LIFETIME_S, gt=0, le=30 * 24 * 3600, description="How long a cluster's user lives, at most."
     )
     vault_address: str = ""
     vault_ca_file: Path | None = None
@@ -78,6 +94,14 @@ def _parsed(content: Mapping[str, Any], path: Path) -> Settings:
     return settings.model_copy(update={**absolute, "local_sources": local})
 
 
+def vault_place(settings: Settings) -> VaultPlace | None:
+    """Where clusters find Vault. Raises SettingsInvalid."""
+    if not settings.vault_address:
+        return None
+    ca_file = settings.vault_ca_file
+    return VaultPlace(address=settings.vault_address, ca=read_secret(ca_file) if ca_file else "")
+
+
 def read_key(path: Path) -> SigningKey:
     """The key of a seed file. Raises SettingsInvalid without quoting anything of it."""
     return key_of_seed(read_secret(path))
@@ -98,8 +122,11 @@ def read_secret(path: Path) -> str:
         raise SettingsInvalid("the file cannot be read", where=str(path)) from cause
 
 
-class Operators:
-    """Operators and the keys of roles, read again when the settings file was written. A broken one changes nothing."""
+class Current:
+    """What may change while the program runs: operators, the keys of roles, and the accounts of realms.
+
+    Read again when the file was written; a broken file leaves the last good ones.
+    """
 
     def __init__(self, path: Path, first: Settings) -> None:
         self._path = path
@@ -107,17 +134,25 @@ class Operators:
         self._stamp = self._look()
         self._problem = ""
 
-    def __call__(self) -> Mapping[str, str]:
+    def operators(self) -> Mapping[str, str]:
+        """Public nkey → name."""
+        return self._read().operators
+
+    def roles(self) -> Mapping[str, str]:
+        """Public key that signs tokens → role."""
+        return self._read().role_keys
+
+    def accounts(self) -> Mapping[str, str]:
+        """Name → public key."""
+        return self._read().accounts
+
+    def _read(self) -> Settings:
         """One `stat` a call; the file is small."""
         stamp = self._look()
         if stamp != self._stamp:
             self._stamp = stamp
             self.read_again()
-        return self._settings.operators
-
-    def roles(self) -> Mapping[str, str]:
-        self()
-        return self._settings.role_keys
+        return self._settings
 
     def read_again(self) -> None:
         try:
@@ -130,7 +165,7 @@ class Operators:
 
     def problem(self) -> str:
         """Why the file cannot be read as it is now; empty when it can."""
-        self()
+        self._read()
         return self._problem
 
     def _look(self) -> tuple[int, int]:

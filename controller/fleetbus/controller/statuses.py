@@ -9,12 +9,13 @@ from collections.abc import Callable
 import structlog
 
 from fleetbus.controller.ports import Key
+from fleetbus.controller.seal import Seal
 from fleetbus.controller.views import Known
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.documents import Status
-from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, SequenceConflict
+from fleetbus.schemas.errors import BusUnavailable, Refused, SequenceConflict
 from fleetbus.schemas.events import Happened, Outbox
 from fleetbus.schemas.streams import STATUS
 
@@ -29,10 +30,11 @@ _log = structlog.get_logger("controller")
 class Statuses:
     """Writes statuses and puts them into what is known."""
 
-    def __init__(self, bus: Bus, known: Known, clock: Clock) -> None:
+    def __init__(self, bus: Bus, known: Known, clock: Clock, seal: Seal) -> None:
         self._bus = bus
         self._known = known
         self._clock = clock
+        self._seal = seal
         self._locks: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def amend(self, key: Key, amend: Amend) -> Status | None:
@@ -48,7 +50,8 @@ class Statuses:
                 after = amend(before)
                 if after is None or after == before:
                     return before
-                data = after.to_bytes()
+                after = after.model_copy(update={"serial": before.serial + 1 if before else 1})
+                data = self._seal.sign(subject, after.to_bytes())
                 try:
                     sequence = await self._bus.put(Put(subject, data, expected=expected))
                 except SequenceConflict:
@@ -90,9 +93,9 @@ class Statuses:
             return b""
         if self._known.newer(subject, last.sequence):
             try:
-                self._known.put_status(Status.from_bytes(last.data))
-            except MessageMalformed as error:
+                self._known.put_status(Status.from_bytes(self._seal.opened(subject, last.data)))
+            except Refused as error:
                 _log.warning(
-                    "a status is unreadable and will be written anew", where=subject, reason=str(error)
+                    "a status that is not ours will be written anew", where=subject, reason=str(error)
                 )
         return last.data

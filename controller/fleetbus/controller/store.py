@@ -6,10 +6,15 @@ The stream's history is the documents' history. What is known of them comes from
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from fleetbus.controller.audit import AuditChain, Author, changed
+import structlog
+
+from fleetbus.controller.audit import AuditChain, Author, Entry, changed
 from fleetbus.controller.ports import Key
+from fleetbus.controller.seal import Seal
 from fleetbus.controller.views import Known
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus, Put
@@ -22,11 +27,25 @@ from fleetbus.schemas.errors import (
     NotFound,
     NotPossible,
     SequenceConflict,
+    SignatureRefused,
 )
 from fleetbus.schemas.streams import DOCUMENTS
 
 MOST_AT_ONCE = 400
 _ATTEMPTS = 3
+_MOMENT = timedelta(microseconds=1)
+
+_log = structlog.get_logger("controller")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One more write to DOCUMENTS in the same batch; `written` is given its sequence."""
+
+    put: Put
+    written: Callable[[int], None]
+    entry: Entry
+    """Its audit record when no document changes."""
 
 
 def merged(wanted: Document, before: Stored | None, identifier: Callable[[], str], now: Any) -> Stored:
@@ -63,14 +82,17 @@ def _updated(before: Stored, after: Stored, now: Any) -> Stored:
     if after == before:
         return before
     generation = before.generation + ((after.spec, after.revoked) != (before.spec, before.revoked))
-    return after.model_copy(update={"generation": generation, "updated_at": now})
+    # A clock that goes back must not make a later form look like an earlier one, which followers refuse.
+    at = max(now, before.updated_at + _MOMENT)
+    return after.model_copy(update={"generation": generation, "updated_at": at})
 
 
 class Documents:
     """Writes documents and puts them into what is known."""
 
-    def __init__(self, bus: Bus, known: Known, clock: Clock, audit: AuditChain) -> None:
+    def __init__(self, bus: Bus, known: Known, clock: Clock, audit: AuditChain, seal: Seal) -> None:
         self._bus = bus
+        self._seal = seal
         self._audit = audit
         self._known = known
         self._clock = clock
@@ -81,6 +103,7 @@ class Documents:
         author: Author,
         *,
         dry_run: bool = False,
+        beside: Beside | None = None,
         permit: Callable[[Stored | None, Stored], None] = lambda before, after: None,
     ) -> list[Applied]:
         """All or none. `permit` is told each change before it is written, and may raise.
@@ -103,10 +126,10 @@ class Documents:
             changed = [(before, after) for before, after in pairs if after is not before]
             for before, after in changed:
                 permit(before, after)
-            if dry_run or not changed:
+            if dry_run or not (changed or beside):
                 break
             try:
-                await self._write(changed, author)
+                await self._write(changed, author, beside)
                 break
             except SequenceConflict:
                 if attempt == _ATTEMPTS - 1:
@@ -150,14 +173,21 @@ class Documents:
         self._known.forget(subject)
         self._known.drop_document(key)
 
-    async def _write(self, changes: Sequence[tuple[Stored | None, Stored]], author: Author) -> None:
+    async def _write(
+        self, changes: Sequence[tuple[Stored | None, Stored]], author: Author, beside: Beside | None = None
+    ) -> None:
         puts = [
-            Put(subject, after.to_bytes(), expected=self._known.sequence(subject))
+            Put(subject, self._seal.sign(subject, after.to_bytes()), expected=self._known.sequence(subject))
             for _, after in changes
             for subject in (_subject(after.key),)
         ]
         entries = [changed(before, after, author) for before, after in changes]
+        if beside is not None:
+            puts.append(beside.put)
+            entries = entries or [beside.entry]
         first = await self._audit.write(puts, entries)
+        if beside is not None:
+            beside.written(first + len(changes))
         for sequence, (_, after) in enumerate(changes, first):
             if self._known.newer(_subject(after.key), sequence):
                 self._known.put_document(after)
@@ -168,7 +198,12 @@ class Documents:
         last = await self._bus.get_last(DOCUMENTS.name, subject)
         if last is not None and self._known.newer(subject, last.sequence):
             try:
-                self._known.put_document(Stored.from_bytes(last.data))
+                self._known.put_document(Stored.from_bytes(self._seal.opened(subject, last.data)))
+            except SignatureRefused as error:
+                # What is known stays, and the next write takes the place of what somebody else put there.
+                _log.warning(
+                    "a document that is not ours will be written anew", where=subject, reason=str(error)
+                )
             except MessageMalformed as error:
                 raise NotPossible(
                     "what is stored under this name is no document", where=subject, remedy="delete it first"

@@ -13,10 +13,12 @@ from nacl.signing import SigningKey
 from fleetbus.controller.artifacts import Artifacts
 from fleetbus.controller.audit import AuditChain
 from fleetbus.controller.command_lists import CommandLists
-from fleetbus.controller.desk import Desk
+from fleetbus.controller.desk import Desk, Trust
 from fleetbus.controller.emit import Emitter
+from fleetbus.controller.enrolments import Enrolments
 from fleetbus.controller.fence import Fence
 from fleetbus.controller.follow import Follow
+from fleetbus.controller.issuing import Issuer
 from fleetbus.controller.leader import Term
 from fleetbus.controller.ports import Capability, Ports
 from fleetbus.controller.presence import Presence
@@ -24,6 +26,7 @@ from fleetbus.controller.publish import Publisher
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
 from fleetbus.controller.refusals import Refusals
+from fleetbus.controller.seal import Seal
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.store import Documents
@@ -32,9 +35,9 @@ from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
 from fleetbus.schemas.documents import Stored
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import Transient
 from fleetbus.schemas.nkeys import public_key
-from fleetbus.schemas.signing import signer
 from fleetbus.schemas.streams import ASPECTS, STATE
 
 SWEEP_EVERY_S = 6 * 3600.0
@@ -58,7 +61,11 @@ class Fleet:
     operators: Callable[[], Mapping[str, str]]
     roles: Callable[[], Mapping[str, str]]
     version: str
+    issuer: Issuer | None = None
+    root: str = ""
+    vault: VaultPlace | None = None
     settings_problem: Callable[[], str] = lambda: ""
+    former_keys: Sequence[str] = ()
 
 
 async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Sequence[Door]) -> None:
@@ -67,20 +74,17 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     time = ServerTime(clock)
     time.heard(term.began_at)
     known = Known(fleet.name, version=int(time.now().timestamp() * 1000))
-    statuses, recent, fence = Statuses(bus, known, clock), Recent(), Fence(bus, term)
+    seal = Seal.of(fleet.signing_key, fleet.former_keys)
+    statuses, recent, fence = Statuses(bus, known, clock, seal), Recent(), Fence(bus, term)
     audit = AuditChain(bus, clock, fleet.name, fleet.signing_key)
-    documents, refusals = Documents(bus, known, clock, audit), Refusals(audit, clock)
-    artifacts, sign = Artifacts(bus, time), signer(fleet.signing_key)
-    follow = Follow(bus, clock, known, time, signing_key=public_key(fleet.signing_key))
-    publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, sign, time)
-    command_lists = CommandLists(bus, clock, known, statuses, fence, sign, time, audit)
-    emitter = Emitter(bus, clock, known, statuses, recent, time)
-
-    removing = partial(_remove_cluster, bus, publisher)
-    reconciler = Reconciler(
-        clock, known, documents, statuses, artifacts, fleet.capabilities, fleet.ports, removing
-    )
-    presence = Presence(bus, clock, known)
+    documents, refusals = Documents(bus, known, clock, audit, seal), Refusals(audit, clock)
+    enrolments, artifacts = Enrolments(bus, known, audit, seal), Artifacts(bus, time)
+    follow = Follow(bus, clock, known, time, seal=seal)
+    publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, seal.sign, time)
+    command_lists = CommandLists(bus, clock, known, statuses, fence, seal, time, audit)
+    emitter, presence = Emitter(bus, clock, known, statuses, recent, time), Presence(bus, clock, known)
+    removing, told = partial(_remove_cluster, bus, publisher, enrolments), (fleet.capabilities, fleet.ports)
+    reconciler = Reconciler(clock, known, documents, statuses, artifacts, *told, removing)
     desk = Desk(
         bus=bus,
         clock=clock,
@@ -91,6 +95,10 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         documents=documents,
         statuses=statuses,
         reconciler=reconciler,
+        enrolments=enrolments,
+        issuer=fleet.issuer,
+        sign=seal.sign,
+        trust=Trust((public_key(fleet.signing_key),), fleet.root, fleet.vault),
         command_lists=command_lists,
         recent=recent,
         capabilities=fleet.capabilities,
@@ -101,8 +109,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(fence.watch())
-        tasks.create_task(follow.run())
-        await follow.ready.wait()
+        await _read_all(tasks, follow, enrolments)
         await recent.load(bus)
         await _drop_orphans(known, statuses)
         presence.restore()
@@ -124,6 +131,14 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
             tasks.create_task(_stand(door, desk))
 
 
+async def _read_all(tasks: asyncio.TaskGroup, follow: Follow, enrolments: Enrolments) -> None:
+    """Until everything that is stored is known; both go on following it."""
+    tasks.create_task(follow.run())
+    await follow.ready.wait()
+    tasks.create_task(enrolments.run())
+    await enrolments.ready.wait()
+
+
 async def _say_ready(term: Term, known: Known, audit: AuditChain) -> None:
     """With the end of the audit chain: a log that is kept elsewhere shows when it was cut off."""
     _log.info(
@@ -139,12 +154,13 @@ async def _stand(door: Door, desk: Desk) -> None:
     await door(desk)
 
 
-async def _remove_cluster(bus: Bus, publisher: Publisher, stored: Stored) -> None:
-    """What else goes with a Cluster document: its mailboxes and what it has reported."""
+async def _remove_cluster(bus: Bus, publisher: Publisher, enrolments: Enrolments, stored: Stored) -> None:
+    """What else goes with a Cluster document: its mailboxes, what it has reported, its tokens."""
     cluster = identified(stored) if stored.kind == CLUSTER else None
     if cluster is None:
         return
     await publisher.forget(cluster)
+    await enrolments.remove(cluster)
     for aspect in ASPECTS:
         await bus.purge(STATE.name, subjects.state(cluster, aspect))
     await bus.purge(STATE.name, subjects.result(cluster))

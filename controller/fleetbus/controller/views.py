@@ -171,6 +171,12 @@ class Known:
         if before is not None and before.refused != sentence:
             self._put_view(replace(before, refused=sentence), Change("state", CLUSTER, name, "refused"))
 
+    def put_claimed(self, name: str, sentence: str) -> None:
+        """Another cluster claims the name, or nobody does any more."""
+        before = self._clusters.get(name)
+        if before is not None and before.claimed != sentence:
+            self._put_view(replace(before, claimed=sentence), Change("state", CLUSTER, name, "claimed"))
+
     def put_seen(self, name: str, at: datetime, server: str = "") -> None:
         """A heartbeat came, through `server` of the bus if it said so."""
         before = self._clusters.get(name)
@@ -222,5 +228,5 @@ class Known:
 
 
 def replaced_outbox(status: Status, by: Status) -> Status:
-    """`status` with the other's outbox: for comparing everything else."""
-    return status.model_copy(update={"outbox": by.outbox})
+    """`status` with the other's outbox, and its count of writes: for comparing everything else."""
+    return status.model_copy(update={"outbox": by.outbox, "serial": by.serial})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -32,6 +33,10 @@ _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _STEADY_S = 5.0
 _MOST_NOTED = 100
+_SETTLE_TIMEOUT_S = 10.0
+_DENIED = re.compile(
+    r"authorization violation|authentication (expired|revoked|timeout)|account authentication", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +86,15 @@ class NatsBus:
         self._live: list[LiveSubscription] = []
         self._followers: list[Follower] = []
         self._refused: set[str] = set()
+        self._denied = False
+        self._credential = settings.credential
+        self._server = ""
+        self._changing = asyncio.Lock()
         self._supervisor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if not self._settings.servers:
             raise SettingsInvalid("no server of the bus is named")
-        self._key = key_of_seed(self._settings.credential.seed)
         self._trust = await asyncio.to_thread(self._settings.trust)
         self._supervisor = asyncio.create_task(self._supervise(), name="bus")
         return self
@@ -111,6 +119,10 @@ class NatsBus:
         return self._count
 
     @property
+    def denied(self) -> bool:
+        return self._denied and not self.connected
+
+    @property
     def server(self) -> str:
         return self._link.connection.server_name if self._link is not None else ""
 
@@ -126,6 +138,31 @@ class NatsBus:
         """Leaves at once; `connection_changed` tells when the next connection stands."""
         if self._link is not None:
             await self._link.connection.close()
+
+    async def change_credential(self, credential: Credential) -> None:
+        async with self._changing:
+            self._credential, self._denied = credential, False
+            former = self._link
+            if former is None or not former.alive:
+                return
+            link = await self._opened(self._server)
+            try:
+                leaving = [live.move(link.connection) for live in self._live]
+                await link.connection.barrier()
+                if self._link is not former:
+                    raise BusUnavailable("the connection ended while another was made")
+                self._adopt(link)
+                # Who subscribed in the meantime did so on the former one.
+                leaving += [live.move(link.connection) for live in self._live]
+                # What the server has sent on the former connection is here before it is left.
+                await _settled(former)
+            except BusUnavailable:
+                if self._link is not link:
+                    await link.connection.close()
+                    raise
+            for leave in leaving:
+                leave()
+            await former.connection.close()
 
     async def publish(
         self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] | None = None
@@ -251,23 +288,21 @@ class NatsBus:
 
     async def _live_once(self, server: str, *, quiet: bool) -> float:
         """One connection from its first byte to its end; for how long it was in use."""
-        connection = Connection(alternatives=len(self._settings.servers) > 1)
+        link: Link | None = None
         try:
-            token, name = self._settings.credential.token, self._settings.name
-            await connection.open(server, token=token, key=self._key, trust=self._trust, name=name)
-            inbox = f"{self._settings.inbox_prefix}.{self._clock.identifier()}"
-            link = Link(connection, inbox, self._note_refused)
+            link = await self._opened(server)
             for live in self._live:
-                live.attach(connection)
-            await connection.barrier()
-            began = self._clock.monotonic_s()
-            self._link, self._count = link, self._count + 1
-            self._announce()
-            self._log.info("connected", server=server, connection=self._count)
-            await connection.ended.wait()
-            self._log.warning("disconnected", server=server, reason=connection.reason)
+                live.attach(link.connection)
+            await link.connection.barrier()
+            began, self._server = self._clock.monotonic_s(), server
+            self._adopt(link)
+            link = await self._lasted(link)
+            reason = link.connection.reason
+            self._denied = is_denial(reason)
+            self._log.warning("disconnected", server=server, reason=reason)
             return self._clock.monotonic_s() - began
         except FleetbusError as error:
+            self._denied = is_denial(error.message)
             if not quiet:
                 self._log.warning("not connected", server=server, reason=error.message)
             return 0.0
@@ -275,6 +310,45 @@ class NatsBus:
             self._log.error("connection failed", server=server, error=type(error).__name__)
             return 0.0
         finally:
-            self._link = None
+            left, self._link = {link, self._link}, None
             self._announce()
-            await connection.close()
+            for one in left:
+                if one is not None:
+                    await one.connection.close()
+
+    async def _opened(self, server: str) -> Link:
+        """A connection that is logged in. Raises BusUnavailable; then nothing is left open."""
+        connection = Connection(alternatives=len(self._settings.servers) > 1)
+        credential, name = self._credential, self._settings.name
+        key = key_of_seed(credential.seed)
+        await connection.open(server, token=credential.token, key=key, trust=self._trust, name=name)
+        inbox = f"{self._settings.inbox_prefix}.{self._clock.identifier()}"
+        return Link(connection, inbox, self._note_refused)
+
+    def _adopt(self, link: Link) -> None:
+        self._link, self._count, self._denied = link, self._count + 1, False
+        self._announce()
+        self._log.info("connected", server=self._server, connection=self._count)
+
+    async def _lasted(self, link: Link) -> Link:
+        """Until the connection has ended, and that to which it was handed over; the last of them."""
+        while True:
+            await link.connection.ended.wait()
+            if self._link is None or self._link is link:
+                return link
+            link = self._link
+
+
+async def _settled(link: Link) -> None:
+    """Until what was sent and asked on a connection that is about to be left is here, for a while at most."""
+    try:
+        async with asyncio.timeout(_SETTLE_TIMEOUT_S):
+            await link.connection.barrier()
+            await link.settled()
+    except (TimeoutError, BusUnavailable):
+        return
+
+
+def is_denial(reason: str) -> bool:
+    """Whether a server refuses, or has ended, a connection because of who it is."""
+    return _DENIED.search(reason) is not None

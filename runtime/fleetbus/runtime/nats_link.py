@@ -49,6 +49,7 @@ class Link:
         self._inbox = inbox
         self._count = 0
         self._open: dict[str, Answers] = {}
+        self._moved = asyncio.Event()
         self._watching_end: list[Callable[[], None]] = []
         connection.open_route(f"{inbox}.*", self._arrived)
         connection.on_refused_publish = self._refused
@@ -57,6 +58,13 @@ class Link:
     @property
     def alive(self) -> bool:
         return not self.connection.ended.is_set()
+
+    async def settled(self) -> None:
+        """Until every question that is open now has its answer, or nobody waits for it."""
+        for token in list(self._open):
+            while token in self._open and self.alive:
+                self._moved.clear()
+                await self._moved.wait()
 
     def new_inbox(self) -> str:
         """A subject below the inbox's own prefix that only the caller's route will listen to."""
@@ -85,6 +93,7 @@ class Link:
             yield answers
         finally:
             self._open.pop(token, None)
+            self._moved.set()
 
     async def request(
         self, subject: str, data: bytes, *, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -110,3 +119,4 @@ class Link:
             call()
         for answers in self._open.values():
             answers.arrive(BusUnavailable(f"the connection ended: {self.connection.reason}"))
+        self._moved.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from fleetbus.runtime.nats_client import Connection
 from fleetbus.runtime.nats_jetstream import stored_at
@@ -49,6 +49,17 @@ class LiveSubscription:
         if self._connection is not connection:
             self._connection = connection
             self._route = connection.open_route(self.subject, self._arrived, queue=self._queue)
+
+    def move(self, connection: Connection) -> Callable[[], None]:
+        """Subscribe on this connection as well; what is given unsubscribes from the one before."""
+        former, route = self._connection, self._route
+        self.attach(connection)
+
+        def leave() -> None:
+            if former is not None and former is not connection:
+                former.close_route(route)
+
+        return leave
 
     def end(self) -> None:
         """Unsubscribe; who iterates gets what is there, then the end."""

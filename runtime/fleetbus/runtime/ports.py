@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from fleetbus.runtime.clock import Clock
+from fleetbus.schemas.credentials import Credential
 
 __all__ = [
     "CAUGHT_UP",
@@ -101,6 +102,19 @@ class Bus(Protocol):
 
     async def reconnect(self) -> None:
         """Leave this connection and connect again, to another server where there is one."""
+        ...
+
+    @property
+    def denied(self) -> bool:
+        """Whether the server has refused this credential, or ended its connection for it, and no other stands."""
+        ...
+
+    async def change_credential(self, credential: Credential) -> None:
+        """Go on with another credential of the same user, without a gap: the next connection stands, with all
+        subscriptions, before this one ends; what is on its way twice is given twice. The count of connections moves.
+
+        BusUnavailable when no connection can be made with it; then the present one stays while it lasts.
+        """
         ...
 
     async def publish(

@@ -11,7 +11,7 @@ users of that role and nothing else, and a changed permission needs no new token
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,13 +26,16 @@ from fleetbus.schemas.streams import (
     Permissions,
     agent_permissions,
     operator_permissions,
+    renewer_permissions,
     subscriber_permissions,
+    token_permissions,
     types_permissions,
 )
 from fleetbus.schemas.subjects import ROOT, ClusterId, cluster_name
 
-SYS, FLEET, OPERATORS = "SYS", "FLEET", "OPERATORS"
+SYS, FLEET, OPERATORS, ENROL = "SYS", "FLEET", "OPERATORS", "ENROL"
 SYSTEM, CONTROLLER, SUBSCRIBER, AGENT = "system", "controller", "subscriber", "agent"
+TOKEN, RENEWER = "token", "renewer"
 
 CONNECTIONS_AN_AGENT = 2
 """While one pod takes over from another."""
@@ -43,11 +46,17 @@ SUBSCRIPTIONS_A_CONNECTION = 64
 """An agent has four, a client one for each thing that it follows."""
 LEAST_AGENTS, LEAST_PEOPLE = 64, 8
 """For so many an account has room from the start."""
+ENROL_CONNECTIONS = 512
+"""Those that join or come back at one moment; whoever finds no room asks again after a pause."""
+ENROL_SUBSCRIPTIONS = 4
+ENROL_PAYLOAD_BYTES = 64 * 1024
+"""A request holds the public keys of a cluster's ServiceAccounts."""
 
-_NAME, _SUBJECT = "{{name()}}", "{{subject()}}"
+_AGENTS = "AGENTS_"
+_NAME, _SUBJECT, _REALM = "{{name()}}", "{{subject()}}", "{{tag(realm)}}"
 _TYPES = f"{{{{tag({TYPES_TAG})}}}}"
 # Stand in a template's place where a permission is built; neither occurs in any other subject.
-_ANY_CLUSTER = "x-any-cluster-x"
+_ANY_CLUSTER, _ANY_REALM = "x-any-cluster-x", "x-any-realm-x"
 _ANY_KEY = "U" + "A" * 55
 
 
@@ -101,7 +110,12 @@ class Keys:
 
 def agents_account(realm: str) -> str:
     """The name of a realm's account. Raises DocumentInvalid."""
-    return f"AGENTS_{cluster_name(realm)}"
+    return f"{_AGENTS}{cluster_name(realm)}"
+
+
+def is_agents(account: str) -> bool:
+    """Whether it is a realm's."""
+    return account.startswith(_AGENTS)
 
 
 def role_key_name(account: str, role: str) -> str:
@@ -116,7 +130,7 @@ def room(count: int, least: int) -> int:
 
 
 def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
-    """All accounts of a fleet. `clusters`: how many each realm has, one realm an account."""
+    """All accounts of a fleet. `clusters`: for how many each realm has room, one realm an account."""
     return (
         Account(SYS, (Role(SYSTEM),)),
         Account(FLEET, (Role(CONTROLLER),), exports=_exports(), jetstream=True),
@@ -137,7 +151,27 @@ def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
             subscriptions=SUBSCRIPTIONS_A_CONNECTION,
             payload_bytes=MAX_PAYLOAD_BYTES,
         ),
+        _enrol(),
         *(_agents(realm, count) for realm, count in sorted(clusters.items())),
+    )
+
+
+def _enrol() -> Account:
+    """Who is no member yet, or whose credential has lapsed: it reaches two subjects and nothing else."""
+    anybody = ClusterId(_ANY_REALM, _ANY_CLUSTER)
+    return Account(
+        ENROL,
+        (
+            Role(TOKEN, _template(token_permissions(anybody, _ANY_KEY))),
+            Role(RENEWER, _template(renewer_permissions(anybody, _ANY_KEY))),
+        ),
+        imports=(
+            Import("service", subjects.ALL_ENROLS, share=True),
+            Import("service", subjects.ALL_RENEWALS, share=True),
+        ),
+        connections=ENROL_CONNECTIONS,
+        subscriptions=ENROL_SUBSCRIPTIONS,
+        payload_bytes=ENROL_PAYLOAD_BYTES,
     )
 
 
@@ -161,6 +195,7 @@ def _exports() -> tuple[Export, ...]:
         *(Export("service", subject) for subject in _agent_services("*")),
         Export("service", subjects.direct_get(EVENTS.name), many=True),
         Export("service", subjects.ALL_API),
+        Export("service", subjects.ALL_ENROLS),
         Export("service", subjects.ALL_SERVICES, many=True),
         Export("stream", subjects.ALL_NUDGES),
         Export("stream", subjects.ALL_QUERIES),
@@ -179,12 +214,15 @@ def _agent_services(realm: str) -> tuple[str, ...]:
         f"{ROOT}.result.{realm}.*",
         f"{ROOT}.heartbeat.{realm}.*",
         f"{ROOT}.answer.{realm}.*",
+        f"{ROOT}.renew.{realm}.*",
     )
 
 
 def _template(permissions: Permissions) -> Permissions:
     def opened(subject: str) -> str:
-        return subject.replace(_ANY_CLUSTER, _NAME).replace(_ANY_KEY, _SUBJECT)
+        for stand_in, filled in ((_ANY_CLUSTER, _NAME), (_ANY_KEY, _SUBJECT), (_ANY_REALM, _REALM)):
+            subject = subject.replace(stand_in, filled)
+        return subject
 
     return Permissions(tuple(map(opened, permissions.publish)), tuple(map(opened, permissions.subscribe)))
 
@@ -218,14 +256,32 @@ def account_claims(
 
 
 def user_claims(
-    nkey: str, name: str, account: str, role: str, keys: Keys, issued_at: int, types: tuple[str, ...] = ()
+    nkey: str,
+    name: str,
+    account: str,
+    role: str,
+    keys: Keys,
+    issued_at: int,
+    *,
+    realm: str = "",
+    expires_at: int = 0,
+    types: tuple[str, ...] = (),
 ) -> Claims:
-    """A user of a role, whose name and types stand in its permissions: both are checked here."""
+    """A user of a role, whose name, realm (in ENROL) and types stand in its permissions: all are checked here."""
     signing_key = keys.roles[role_key_name(account, role)]
     body: dict[str, Any] = {"issuer_account": keys.accounts[account]}
+    tags = [f"realm:{cluster_name(realm)}"] if realm else []
     if account == OPERATORS:
-        body["tags"] = [role_tag(role), *(types_tag(one) for one in types)]
-    return Claims("user", nkey, signing_key, cluster_name(name), issued_at, body=body)
+        tags += [role_tag(role), *(types_tag(one) for one in types)]
+    if tags:
+        body["tags"] = tags
+    return Claims("user", nkey, signing_key, cluster_name(name), issued_at, expires_at, body)
+
+
+def issuing_keys(roles: Sequence[str]) -> tuple[str, ...]:
+    """Of a fleet's role keys, by `role_key_name`, those with which the controller makes clusters' users."""
+    wanted = {role_key_name(ENROL, TOKEN), role_key_name(ENROL, RENEWER)}
+    return tuple(sorted(one for one in roles if one in wanted or one.endswith(f".{AGENT}")))
 
 
 def _limits(account: Account) -> dict[str, Any]:

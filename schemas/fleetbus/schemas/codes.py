@@ -243,6 +243,13 @@ CODES: Final[tuple[Code, ...]] = (
     ),
     Code(
         "FB5003",
+        "Enrolment refused",
+        "A join token was used, has expired, or is for another name or cluster; or the name belongs to another "
+        "cluster. Nothing was given; an event tells of it.",
+        "Make a new token with `fleetbus cluster join NAME`; if nobody knows of the attempt, look who has the token.",
+    ),
+    Code(
+        "FB5004",
         "Role does not suffice",
         "Each verb needs a role: viewer, operator, approver or admin. The message says which, and which one has.",
         "Take a context that may, or ask who runs the fleet for the role: docs/security/permissions.md.",

@@ -191,6 +191,8 @@ class Status(Received):
     kind: str
     name: str
     uid: str
+    serial: int = 0
+    """Counts what was written, so that an earlier form is known for one."""
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
     details: dict[str, Any] = Field(default_factory=dict)

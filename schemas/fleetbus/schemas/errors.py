@@ -27,7 +27,8 @@ FleetbusError
     ├── Stale                 older than what was accepted before, or past its validity
     ├── WrongAddressee        for another fleet or cluster
     ├── NotPossible           not as things stand: something else has to be done first
-    └── NotPermitted          who asks may not do it
+    ├── NotPermitted          who asks may not do it
+    └── EnrolmentRefused      a cluster does not become, or is no more, a member by what it presents
 
 A library's error is translated in `runtime` into one of these, with the original chained as its cause.
 """
@@ -174,3 +175,7 @@ class NotPossible(Refused):
 
 class NotPermitted(Refused):
     code = "FB5001"
+
+
+class EnrolmentRefused(Refused):
+    code = "FB5003"

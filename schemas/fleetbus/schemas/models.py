@@ -65,3 +65,14 @@ class Received(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             raise MessageMalformed(f"not a {cls.__name__}: {place or 'the whole'}: {first['msg']}") from error
+
+
+def wrong_fields(error: ValidationError) -> tuple[str, ...]:
+    """Each wrong field with what is wrong with it, such as `spec.path: unknown field`; no value is quoted."""
+    found = []
+    for one in error.errors(include_url=False, include_input=False):
+        place = ".".join(str(part) for part in one["loc"])
+        unknown = one["type"] == "extra_forbidden"
+        message = "unknown field" if unknown else one["msg"].removeprefix("Value error, ")
+        found.append(f"{place}: {message}" if place else message)
+    return tuple(found)

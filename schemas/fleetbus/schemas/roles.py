@@ -45,6 +45,9 @@ NEEDS: Mapping[str, OperatorRole] = {
     "revoke": OPERATOR,
     "release": APPROVER,
     "remove": ADMIN,
+    "enrolments": VIEWER,
+    "token": ADMIN,
+    "approve": ADMIN,
 }
 """Each verb, and the least role that it needs."""
 
@@ -55,7 +58,7 @@ Its labels, owner and description are any operator's. No permission of the bus c
 controller does.
 """
 
-CODE = "FB5003"
+CODE = "FB5004"
 """Of the error when a role does not suffice."""
 
 SUBSCRIBER_OF_TYPES: Final = "subscriber-of-types"

@@ -108,7 +108,7 @@ EVENTS = Stream(
 )
 DOCUMENTS = Stream(
     "DOCUMENTS",
-    (subjects.ALL_DOCUMENTS, subjects.ALL_AUDITS),
+    (subjects.ALL_DOCUMENTS, subjects.ALL_ENROLMENTS, subjects.ALL_AUDITS),
     history=64,
     atomic=True,
     undeletable=True,
@@ -147,6 +147,7 @@ def agent_permissions(cluster: ClusterId) -> Permissions:
             subjects.result(cluster),
             subjects.heartbeat(cluster),
             subjects.answer(cluster),
+            subjects.renew(cluster),
         ),
         subscribe=(
             subjects.inbox(cluster.realm, cluster.name) + ".>",
@@ -155,6 +156,16 @@ def agent_permissions(cluster: ClusterId) -> Permissions:
             subjects.query_all(cluster.realm),
         ),
     )
+
+
+def token_permissions(cluster: ClusterId, nkey: str) -> Permissions:
+    """A join token asks to be enrolled under the one name that it was made for."""
+    return Permissions((subjects.enrol(cluster),), (subjects.personal_inbox(nkey) + ".>",))
+
+
+def renewer_permissions(cluster: ClusterId, nkey: str) -> Permissions:
+    """Whose credential has lapsed asks for a new one."""
+    return Permissions((subjects.renew(cluster),), (subjects.personal_inbox(nkey) + ".>",))
 
 
 def operator_permissions(nkey: str, role: OperatorRole) -> Permissions:

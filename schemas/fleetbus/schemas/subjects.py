@@ -137,6 +137,23 @@ def states_of(cluster: ClusterId) -> str:
     return f"{ROOT}.state.{cluster.realm}.{cluster.name}.*"
 
 
+# Credentials: what is asked of the controller alone
+
+
+def enrol(cluster: ClusterId) -> str:
+    """The first request of a join token."""
+    return f"{ROOT}.enrol.{cluster.realm}.{cluster.name}"
+
+
+def renew(cluster: ClusterId) -> str:
+    """A member's request for a new credential."""
+    return f"{ROOT}.renew.{cluster.realm}.{cluster.name}"
+
+
+ALL_ENROLS = f"{ROOT}.enrol.*.*"
+ALL_RENEWALS = f"{ROOT}.renew.*.*"
+
+
 # EVENTS
 
 
@@ -207,6 +224,12 @@ def audit(number: int) -> str:
     return f"{ROOT}.audit.{number}"
 
 
+def enrolment(cluster: ClusterId) -> str:
+    """What is known of a name's tokens, its member and who else claims it."""
+    return f"{ROOT}.enrolment.{cluster.realm}.{cluster.name}"
+
+
+ALL_ENROLMENTS = f"{ROOT}.enrolment.*.*"
 ALL_DOCUMENTS = f"{ROOT}.document.*.*"
 ALL_STATUSES = f"{ROOT}.status.*.*"
 ALL_AUDITS = f"{ROOT}.audit.*"

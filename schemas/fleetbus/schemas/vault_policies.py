@@ -9,6 +9,8 @@ so no realm may be named `shared`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fleetbus.schemas.errors import DocumentInvalid
 from fleetbus.schemas.subjects import ClusterId, document_name
 
@@ -77,13 +79,23 @@ def shared_secret_policy(name: str) -> str:
     return "".join(f'path "{pattern}" {{ capabilities = ["read"] }}\n' for pattern in (path, f"{path}/*"))
 
 
-def controller_policy() -> str:
+def transit_prefix(fleet: str) -> str:
+    """How a fleet's keys in Vault's transit engine begin."""
+    return f"fleetbus-{document_name(fleet)}-"
+
+
+def controller_policy(signing: Sequence[str] = ()) -> str:
     """The controller's policy: say who is in the fleet's groups, find clusters' entities, and no more.
 
     Only `member_entity_ids` passes, so a group's policies stay what its owner wrote, and a group that the
-    controller makes has none.
+    controller makes has none. `signing`: keys of the transit engine with which it makes clusters' users.
     """
-    return f"""path "identity/group/name/{_GROUP_PREFIX}*" {{
+    keys = "".join(
+        f'path "transit/keys/{name}" {{ capabilities = ["read"] }}\n'
+        f'path "transit/sign/{name}" {{ capabilities = ["update"] }}\n'
+        for name in signing
+    )
+    return f"""{keys}path "identity/group/name/{_GROUP_PREFIX}*" {{
   capabilities = ["read", "update"]
   allowed_parameters = {{ "member_entity_ids" = [] }}
 }}

@@ -12,11 +12,11 @@ import pytest
 from nacl.signing import SigningKey
 
 from fleetbus.cli.ceremony.folder import read_token
-from fleetbus.cli.ceremony.issue import agent_token, issue, sign
+from fleetbus.cli.ceremony.issue import issue, sign
 from fleetbus.cli.ceremony.keys import ACCOUNTS
 from fleetbus.cli.ceremony.leave import leave_bus
 from fleetbus.cli.ceremony.online import push_accounts
-from fleetbus.cli.ceremony.record import Member, read_record, write_record
+from fleetbus.cli.ceremony.record import read_record
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.ports import Put, Signer
 from fleetbus.runtime.signers import SeedSigner
@@ -24,6 +24,7 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.accounts import (
     AGENT,
     CONTROLLER,
+    ENROL,
     FLEET,
     OPERATORS,
     role_key_name,
@@ -57,7 +58,8 @@ async def _leave(fleet: FleetServer, cluster: ClusterId) -> None:
     async def push(names: object) -> None:
         await push_accounts(fleet.folder, (AGENTS,), CLOCK)
 
-    await leave_bus(cluster, fleet.folder, fleet.keys, CLOCK.now(), push, lambda line: None)
+    nkey = fleet.public_key(cluster.name)
+    await leave_bus(cluster, nkey, fleet.folder, fleet.keys, CLOCK.now(), push, lambda line: None)
 
 
 async def _with_permissions(fleet: FleetServer, claims: Claims) -> tuple[Claims, Signer]:
@@ -159,7 +161,6 @@ async def test_the_name_that_a_client_gives_itself_is_not_who_it_is(
 
 async def test_who_is_revoked_is_disconnected_and_refused_and_can_join_again(own_fleet: FleetServer) -> None:
     folder, record = own_fleet.folder, read_record(own_fleet.folder)
-    left = next(one for one in record.clusters if one.id == C1)
     async with own_fleet.bus("c1") as bus, own_fleet.bus("c2") as neighbour:
         await _leave(own_fleet, C1)
         assert await wait_until(lambda: _true(not bus.connected), CLOCK, 10)
@@ -168,9 +169,11 @@ async def test_who_is_revoked_is_disconnected_and_refused_and_can_join_again(own
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(bus.wait_connected(), 1)
     assert await refused(own_fleet, own_fleet.credentials["c1"])
-    again = Member(**left.model_dump() | {"issued": read_record(folder).revoked[0].at + 1})
-    write_record(folder, read_record(folder).with_member(again, CLOCK.now()))
-    token = await agent_token(record, again, own_fleet.keys)
+    known = read_record(folder)
+    assert {one.account for one in known.revoked} == {AGENTS, ENROL}
+    later, nkey = known.revoked_at(AGENTS, own_fleet.public_key("c1")) + 1, own_fleet.public_key("c1")
+    claims = user_claims(nkey, "c1", AGENTS, AGENT, record.keys, later)
+    token = await sign(claims, await _role(own_fleet, claims.issuer))
     assert not await refused(own_fleet, Credential(token, own_fleet.seed("c1")))
 
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.online import push_accounts
-from fleetbus.cli.ceremony.record import Member, read_record, write_record
+from fleetbus.cli.ceremony.record import read_record, write_record
 from fleetbus.runtime.ports import Put
 from fleetbus.schemas import accounts, subjects
 from fleetbus.schemas.subjects import ClusterId
@@ -63,11 +63,7 @@ async def test_a_connection_has_no_more_subscriptions_than_it_needs(own_fleet: F
 
 async def test_more_clusters_give_more_room_on_the_running_bus(own_fleet: FleetServer) -> None:
     folder, before = own_fleet.folder, own_fleet.server.process.pid
-    record = read_record(folder)
-    for number in range(accounts.LEAST_AGENTS):
-        member = Member(realm="main", name=f"more-{number}", nkey=f"U{number}")
-        record = record.with_member(member, CLOCK.now())
-    write_record(folder, record)
+    write_record(folder, read_record(folder).model_copy(update={"capacity": accounts.LEAST_AGENTS + 1}))
     changed = await issue(folder, own_fleet.keys, CLOCK.now())
     assert changed == ("AGENTS_main",)
     async with own_fleet.bus("c2") as neighbour:

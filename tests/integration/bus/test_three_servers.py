@@ -123,7 +123,15 @@ async def test_every_server_knows_who_is_revoked(three: ThreeServers) -> None:
         async def push(names: object) -> None:
             await push_accounts(three.folder, ("AGENTS_main",), CLOCK)
 
-        await leave_bus(C2, three.folder, FolderKeys(three.folder), CLOCK.now(), push, lambda line: None)
+        await leave_bus(
+            C2,
+            three.agents[C2].credential.nkey,
+            three.folder,
+            FolderKeys(three.folder),
+            CLOCK.now(),
+            push,
+            lambda line: None,
+        )
 
         async def gone() -> bool:
             return not agent.connected

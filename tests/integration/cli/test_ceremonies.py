@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
+from nacl.signing import SigningKey
 
-from fleetbus.cli.ceremony.admit import JoinRequest
 from fleetbus.cli.ceremony.folder import authority_file, vault_token_file
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
-from fleetbus.cli.ceremony.join import Joined, join
+from fleetbus.cli.ceremony.issue import sign
+from fleetbus.cli.ceremony.join import apply_objects, in_order, make_vault_identity
 from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
 from fleetbus.cli.ceremony.leave import leave_bus, leave_vault, share
 from fleetbus.cli.ceremony.manifests import PROFILES, agent_manifests
 from fleetbus.cli.ceremony.online import make_streams, push_accounts
-from fleetbus.cli.ceremony.record import FleetRecord, VaultPlace, read_record
+from fleetbus.cli.ceremony.record import FleetRecord, read_record
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.local.nats import NatsServer
 from fleetbus.local.processes import Processes
 from fleetbus.local.vault import OpenBao
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.jwks import public_keys
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.vault import VaultAccess, VaultClient
 from fleetbus.runtime.vault_admin import VaultAdmin
 from fleetbus.schemas import subjects
+from fleetbus.schemas.accounts import AGENT, role_key_name, user_claims
 from fleetbus.schemas.credentials import Credential
-from fleetbus.schemas.errors import NotFound, VaultForbidden
+from fleetbus.schemas.enrolment import VaultPlace
+from fleetbus.schemas.errors import VaultForbidden
+from fleetbus.schemas.nkeys import Kind, public_key, seed_of
 from fleetbus.schemas.streams import STREAMS
 from fleetbus.schemas.subjects import ClusterId
-from tests.unit.cli.fleet_of_three import Answers, run
 from tests.waiting import wait_until
 
 CLOCK = SystemClock()
@@ -116,25 +118,6 @@ async def _vault_again(fleet: MadeFleet, openbao: OpenBao) -> FleetRecord:
         return await make_vault(admin, record.vault, fleet.folder)
 
 
-async def _join(fleet: MadeFleet, openbao: OpenBao, cluster: ControlPlane, *, write: bool = True) -> Joined:
-    access = KubeAccess.from_kubeconfig(cluster.kubeconfig)
-    async with (
-        KubeClient(access, CLOCK) as kube,
-        VaultAdmin(openbao.address, openbao.root_token, openbao.ca_file) as admin,
-    ):
-        return await join(
-            JoinRequest("dev-eu", labels={"env": "dev"}),
-            fleet.folder,
-            kube,
-            agent_manifests(),
-            FolderKeys(fleet.folder),
-            CLOCK.now(),
-            vault=admin,
-            push=fleet.push,
-            write_objects=write,
-        )
-
-
 async def _token(cluster: ControlPlane, audience: str) -> str:
     path = "/api/v1/namespaces/fleetbus-system/serviceaccounts/fleetbus-agent/token"
     body = {
@@ -146,21 +129,24 @@ async def _token(cluster: ControlPlane, audience: str) -> str:
     return token
 
 
-async def test_a_cluster_joins_speaks_and_leaves(
+async def test_a_member_reads_its_own_secrets_and_leaves(
     fleet: MadeFleet, openbao: OpenBao, control_plane: ControlPlane, tmp_path: Path
 ) -> None:
-    first = await _join(fleet, openbao, control_plane, write=False)
-    with pytest.raises(NotFound):
-        await control_plane.admin.get("/api/v1/namespaces/fleetbus-system/secrets/fleetbus-agent")
-    assert [one for one in first.objects if one["kind"] == "Secret"]
-    joined = await _join(fleet, openbao, control_plane)
-    again = await _join(fleet, openbao, control_plane)
-    assert (again.document, again.nkey) == (joined.document, joined.nkey)
+    cluster, key = ClusterId("main", "dev-eu"), SigningKey.generate()
+    record, keys = read_record(fleet.folder), FolderKeys(fleet.folder)
+    name = role_key_name("AGENTS_main", AGENT)
+    issued = int(CLOCK.now().timestamp())
+    claims = user_claims(public_key(key), "dev-eu", "AGENTS_main", AGENT, record.keys, issued)
+    credential = Credential(await sign(claims, await keys.find(name, Kind.ACCOUNT)), seed_of(key))
+    async with (
+        KubeClient(KubeAccess.from_kubeconfig(control_plane.kubeconfig), CLOCK) as kube,
+        VaultAdmin(openbao.address, openbao.root_token, openbao.ca_file) as admin,
+    ):
+        await apply_objects(kube, in_order(agent_manifests()))
+        token_keys = public_keys(await kube.read_path("/openid/v1/jwks"))
+        entity = await make_vault_identity(admin, cluster, token_keys)
+        assert entity == await make_vault_identity(admin, cluster, token_keys)
 
-    stored = await control_plane.admin.get("/api/v1/namespaces/fleetbus-system/secrets/fleetbus-agent")
-    token, seed = (base64.b64decode(stored["data"][key]).decode() for key in ("jwt", "seed"))
-    credential = Credential(token, seed)
-    cluster = ClusterId("main", "dev-eu")
     inbox = subjects.inbox("main", "dev-eu")
     async with NatsBus(_settings(fleet, credential, inbox), CLOCK) as bus:
         await bus.wait_connected()
@@ -178,8 +164,8 @@ async def test_a_cluster_joins_speaks_and_leaves(
             with pytest.raises(VaultForbidden):
                 await vault.read("main/prod-us/other")
 
-        keys = FolderKeys(fleet.folder)
-        await leave_bus(cluster, fleet.folder, keys, CLOCK.now(), fleet.push, lambda line: None)
+        nkey = credential.nkey
+        await leave_bus(cluster, nkey, fleet.folder, keys, CLOCK.now(), fleet.push, lambda line: None)
         assert await wait_until(_gone(bus), CLOCK, 10)
     async with VaultAdmin(openbao.address, openbao.root_token, openbao.ca_file) as admin:
         await leave_vault(cluster, admin, lambda line: None)
@@ -201,32 +187,6 @@ async def test_a_group_reads_what_its_owner_shared(fleet: MadeFleet, openbao: Op
         assert await share("payments-ca", admin) == "shared/payments-ca"
         assert await share("payments-ca", admin) == "shared/payments-ca"
         assert await admin.group_members("fleetbus-payments-ca") == frozenset()
-
-
-async def test_the_command_joins_and_prints(
-    fleet: MadeFleet, openbao: OpenBao, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import asyncio
-
-    monkeypatch.setenv("VAULT_TOKEN", openbao.root_token)
-    arguments = ("cluster", "join", "edge", "--fleet-dir", str(fleet.folder))
-    options = ("--kubeconfig", str(control_plane.kubeconfig), "--label", "env=edge")
-    answers = Answers()
-    ran = await asyncio.to_thread(run, answers, *arguments, *options, "--print", "--image", "agent:1")
-    assert ran.code == 0, ran.err
-    kinds = [one["kind"] for one in yaml.safe_load_all(ran.out)]
-    assert {"Namespace", "ServiceAccount", "Secret", "Deployment", "ValidatingAdmissionPolicy"} <= set(kinds)
-    assert "seed" in ran.err
-    (verb, documents) = answers.asked[0]
-    assert (verb, documents[0]["metadata"]) == ("apply", {"name": "edge", "labels": {"env": "edge"}})
-    key = documents[0]["spec"]["key"]
-    before = read_record(fleet.folder).revoked_at("AGENTS_main", key)
-    removing = ("cluster", "remove", "edge", "--fleet-dir", str(fleet.folder), "--yes")
-    ran = await asyncio.to_thread(run, Answers(), *removing)
-    assert ran.code == 0, ran.err
-    assert "user of edge revoked\n" in ran.out
-    assert "bus told of AGENTS_main\n" in ran.out
-    assert read_record(fleet.folder).revoked_at("AGENTS_main", key) > before
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,19 @@ from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.keys import ACCOUNTS, read_credential
 from fleetbus.cli.ceremony.online import make_streams, push_accounts
 from fleetbus.cli.ceremony.record import read_record
+from fleetbus.controller.issuing import Issuer
+from fleetbus.controller.settings import load_settings
 from fleetbus.local.nats import NatsServer
 from fleetbus.local.processes import Processes
 from fleetbus.local.vault import OpenBao
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.signers import TransitKeys
 from fleetbus.runtime.vault_admin import VaultAdmin
+from fleetbus.schemas import vault_policies
 from fleetbus.schemas.errors import NotFound, SettingsInvalid, VaultForbidden, VaultUnavailable
 from fleetbus.schemas.nats_jwt import verify
 from fleetbus.schemas.nkeys import Kind, verify_key
+from fleetbus.schemas.subjects import ClusterId
 from tests.unit.cli.fleet_of_three import run
 
 CLOCK = SystemClock()
@@ -121,6 +126,27 @@ async def test_a_fleet_whose_keys_are_in_vault_runs(
     async with server:
         await make_streams(folder, CLOCK)
         await push_accounts(folder, tuple(read_record(folder).accounts), CLOCK)
+    await _the_controller_makes_members_and_no_accounts(folder, openbao)
+
+
+async def _the_controller_makes_members_and_no_accounts(folder: Path, openbao: OpenBao) -> None:
+    """With its own token, by the policy that `init` wrote."""
+    settings = await asyncio.to_thread(load_settings, folder / "controller.json")
+    assert settings.issuing_keys_dir is None
+    assert settings.vault_token_file is not None
+    token, record = settings.vault_token_file.read_text().strip(), read_record(folder)
+    prefix = vault_policies.transit_prefix("vaulted")
+    async with TransitKeys(openbao.address, token, openbao.ca_file, prefix=prefix) as keys:
+        find = partial(keys.find, kind=Kind.ACCOUNT)
+        issuer = Issuer(lambda: settings.accounts, find, CLOCK)
+        user, renewer = await issuer.member(ClusterId("main", "c1"), record.controller)
+        assert verify(user).issuer == record.roles["AGENTS_main.agent"]
+        assert verify(renewer).issuer == record.roles["ENROL.renewer"]
+        for name in (ACCOUNTS, "OPERATORS.operator"):
+            with pytest.raises(VaultForbidden):
+                await keys.find(name, Kind.ACCOUNT)
+        with pytest.raises(VaultForbidden):
+            await keys.ensure("AGENTS_main.more", Kind.ACCOUNT)
 
 
 async def test_the_place_of_the_keys_does_not_change_by_itself(tmp_path: Path, keys: TransitKeys) -> None:

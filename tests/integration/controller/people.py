@@ -12,18 +12,24 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
+from fleetbus.cli.ceremony.folder import seed_file
+from fleetbus.cli.ceremony.keys import read_key
+from fleetbus.cli.ceremony.record import read_record
 from fleetbus.controller.doors import api as door
+from fleetbus.controller.doors import enrolment
+from fleetbus.controller.issuing import LIFETIME_S, Issuer
 from fleetbus.controller.leader import Leader, Term
 from fleetbus.controller.ports import Ports
 from fleetbus.controller.term_work import Fleet, work
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.clock import SystemClock
-from fleetbus.runtime.ports import Bus, Message, Put
+from fleetbus.runtime.ports import Bus, Message, Put, Signer
+from fleetbus.runtime.signers import SeedSigner
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.desired import Head
 from fleetbus.schemas.events import CloudEvent, Happened, Outbox
-from fleetbus.schemas.nkeys import key_of_seed
+from fleetbus.schemas.nkeys import Kind, key_of_seed
 from fleetbus.schemas.signing import signer, unverified
 from fleetbus.schemas.states import RESULT_ASPECT, Heartbeat, State
 from fleetbus.schemas.streams import DESIRED, EVENTS
@@ -61,6 +67,8 @@ async def controlling(
     holder: str = "one",
     gone: Sequence[str] = (),
     roles: Mapping[str, str] | None = None,
+    *,
+    lifetime_s: float = LIFETIME_S,
 ) -> AsyncIterator[Controller]:
     async with NatsBus(server.settings("controller"), CLOCK) as bus:
         fleet = Fleet(
@@ -73,13 +81,15 @@ async def controlling(
             operators=lambda: {key_of(server, who): name for who, name in OPERATOR_NAMES.items()},
             roles=lambda: server.role_keys if roles is None else roles,
             version="1.2.3",
+            issuer=issuer_of(server, lifetime_s),
+            root=read_record(server.folder).operator,
         )
         leader = Leader(bus, CLOCK, holder=holder, epoch=1, gone=lambda other: other in gone)
         terms: list[Term] = []
 
         async def under(term: Term) -> None:
             terms.append(term)
-            await work(fleet, term, leader.holds, [door.serve])
+            await work(fleet, term, leader.holds, [door.serve, enrolment.serve])
 
         await bus.wait_connected()
         task = asyncio.create_task(leader.lead(under))
@@ -88,6 +98,17 @@ async def controlling(
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+def issuer_of(server: FleetServer, lifetime_s: float = LIFETIME_S) -> Issuer:
+    """With the keys in the fleet's folder."""
+    accounts = read_record(server.folder).accounts
+
+    async def find(name: str) -> Signer:
+        key = await asyncio.to_thread(read_key, seed_file(server.folder, name), Kind.ACCOUNT)
+        return SeedSigner(key, Kind.ACCOUNT)
+
+    return Issuer(lambda: accounts, find, CLOCK, lifetime_s)
 
 
 @dataclass

@@ -266,6 +266,7 @@ async def test_no_value_that_should_not_be_seen_gets_into_a_record(
         ("apply", {"documents": [{"apiVersion": "v1", "kind": "Secret", "data": {"password": SECRET}}]}),
         ("apply", {"documents": [source | {"spec": {"git": {"url": "https://x", "token": SECRET}}}]}),
         ("apply", {"documents": [source | {"spec": {"git": SECRET}}], "password": SECRET}),
+        ("apply", {"documents": [source | {"spec": {"git": {"url": f"https://u:{SECRET}@example.com/x"}}}]}),
         ("release", {"kind": "bundle", "name": "x", "prune": SECRET}),
         ("command", {"action": "run", "order": {"cluster": "c1", "driver": "job", "arguments": SECRET}}),
     ]
@@ -273,7 +274,6 @@ async def test_no_value_that_should_not_be_seen_gets_into_a_record(
     async with controlling(fleet, tmp_path):
         await operator.wait_answered()
         await operator.apply(cluster_document("c1", fleet.public_key("c1")))
-        await operator.apply(source | {"spec": {"git": {"url": f"https://u:{SECRET}@git.example.com/x"}}})
         await c1.start()
         for verb, body in refused:
             with pytest.raises(FleetbusError):

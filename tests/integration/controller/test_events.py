@@ -15,7 +15,6 @@ from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.views import Known
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas import subjects
-from fleetbus.schemas.documents import Status
 from fleetbus.schemas.events import Happened, emitted_in
 from fleetbus.schemas.streams import EVENTS, STATUS
 from tests.bus_server import FleetServer
@@ -29,6 +28,7 @@ from tests.integration.controller.people import (
     is_in_order,
 )
 from tests.integration.controller.toy import bundle_document, cluster_document
+from tests.seals import SEAL, status_in
 from tests.waiting import wait_until
 
 
@@ -160,7 +160,7 @@ async def _dying(*_: object) -> None:
 
 async def _write(bus: NatsBus, key: tuple[str, str], *reasons: str) -> None:
     known = Known(FLEET)
-    statuses = Statuses(bus, known, CLOCK)
+    statuses = Statuses(bus, known, CLOCK, SEAL)
     happened = [Happened(type="fleet.tried", subject="fleet/x", reason=reason) for reason in reasons]
     await statuses.add(key, f"uid-{key[1]}", *happened)
 
@@ -172,8 +172,8 @@ async def _emitter(bus: NatsBus, key: tuple[str, str]) -> Emitter:
     last = await bus.get_last(STATUS.name, subject)
     assert last is not None
     known.newer(subject, last.sequence)
-    known.put_status(Status.from_bytes(last.data))
-    emitter = Emitter(bus, CLOCK, known, Statuses(bus, known, CLOCK), Recent(), ServerTime(CLOCK))
+    known.put_status(status_in(last))
+    emitter = Emitter(bus, CLOCK, known, Statuses(bus, known, CLOCK, SEAL), Recent(), ServerTime(CLOCK))
     emitter._pending_keys[key] = None
     return emitter
 
@@ -181,6 +181,6 @@ async def _emitter(bus: NatsBus, key: tuple[str, str]) -> Emitter:
 async def trimmed(bus: NatsBus) -> None:
     async def empty() -> bool:
         found = await bus.get_many(STATUS.name, subjects.ALL_STATUSES)
-        return all(Status.from_bytes(message.data).outbox.pending == () for message in found)
+        return all(status_in(message).outbox.pending == () for message in found)
 
     assert await wait_until(empty, CLOCK, 5)

@@ -18,6 +18,12 @@ from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas import api
 from fleetbus.schemas.audit import ORIGIN, AuditRecord, Link, sealed
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
+from fleetbus.schemas.enrolment_api import (
+    AdmittedTokenResult,
+    ApproveRequest,
+    EnrolmentsResult,
+    TokenRequest,
+)
 from fleetbus.schemas.errors import NotFound
 from fleetbus.schemas.events import Severity
 from fleetbus.schemas.nkeys import public_key
@@ -226,6 +232,8 @@ class Answers:
     records: list[tuple[str, bytes, Link]] = field(default_factory=list)
     """The audit chain; `newest` where it ends, when that is not the last of them."""
     newest: str = ""
+    admitted: AdmittedTokenResult | None = None
+    enrolments: EnrolmentsResult = field(default_factory=EnrolmentsResult)
     asked: list[tuple[str, Any]] = field(default_factory=list)
     fails: Exception | None = None
 
@@ -291,6 +299,19 @@ class FleetOfThree:
     async def remove(self, name: str, *, reason: str = "") -> api.Accepted:
         self.answers.asked.append(("remove", (name, reason)))
         return api.Accepted(kind="Cluster", name=name)
+
+    async def admit_token(self, asked: TokenRequest) -> AdmittedTokenResult:
+        self.answers.asked.append(("token", asked))
+        assert self.answers.admitted is not None
+        return self.answers.admitted
+
+    async def approve(self, asked: ApproveRequest) -> api.Accepted:
+        self.answers.asked.append(("approve", asked))
+        said = "dismissed: its open tokens are withdrawn" if asked.dismiss else "approved: it is let in"
+        return api.Accepted(kind="Cluster", name=asked.name, message=said)
+
+    async def enrolments(self, *, name: str = "") -> EnrolmentsResult:
+        return self.answers.enrolments
 
     async def release(self, kind: str, name: str, *, prune: int, reason: str = "") -> api.Accepted:
         if self.answers.fails:

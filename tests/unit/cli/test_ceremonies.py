@@ -11,25 +11,22 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
-from fleetbus.cli.ceremony.admit import Identity, JoinRequest
 from fleetbus.cli.ceremony.folder import configuration, credential_file
 from fleetbus.cli.ceremony.init import FleetPlan, write_controller
-from fleetbus.cli.ceremony.join import cluster_document, in_order, secret
+from fleetbus.cli.ceremony.join import in_order
 from fleetbus.cli.ceremony.keys import person_file, read_credential
 from fleetbus.cli.ceremony.manifests import agent_manifests
-from fleetbus.cli.ceremony.record import Node, VaultPlace, read_record
+from fleetbus.cli.ceremony.record import Node, read_record
 from fleetbus.cli.init import parse_node
 from fleetbus.client import load_context
 from fleetbus.local.nats import server_path
 from fleetbus.schemas.accounts import LEAST_PEOPLE
-from fleetbus.schemas.catalogue import KINDS
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, DocumentInvalid, NotFound, ObjectInvalid, SettingsInvalid
 from fleetbus.schemas.nats_jwt import read
 from fleetbus.schemas.nkeys import Kind, key_of_seed, public_key, seed_of
 from fleetbus.schemas.roles import granted_types, told_role
-from fleetbus.schemas.subjects import ClusterId
 from tests.founding import NOW, founded
-from tests.tokens import user_token
 from tests.unit.cli.fleet_of_three import run
 
 PLAN = FleetPlan("demo", ("127.0.0.1", "localhost"), 4222)
@@ -37,7 +34,7 @@ PEOPLE = tuple(
     f"OPERATORS.{role}"
     for role in ("viewer", "operator", "approver", "admin", "subscriber", "subscriber-of-types")
 )
-ROLES = ("SYS.system", "FLEET.controller", *PEOPLE, "AGENTS_main.agent")
+ROLES = ("SYS.system", "FLEET.controller", *PEOPLE, "AGENTS_main.agent", "ENROL.token", "ENROL.renewer")
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -62,7 +59,7 @@ def test_a_fleet_is_made_once(tmp_path: Path) -> None:
         "keys/controller-signing.seed",
         *(f"keys/{role}.seed" for role in ROLES),
         *(f"keys/{who}.creds" for who in ("system", "controller", "operator-admin", "subscriber-events")),
-        *(f"tokens/{name}.jwt" for name in ("operator", "SYS", "FLEET", "OPERATORS", "AGENTS_main")),
+        *(f"tokens/{name}.jwt" for name in ("operator", "SYS", "FLEET", "OPERATORS", "ENROL", "AGENTS_main")),
     }
     assert said
     said.clear()
@@ -252,30 +249,6 @@ def test_wrong_names_and_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "fleet.json").write_text("{")
     with pytest.raises(SettingsInvalid, match="damaged"):
         read_record(tmp_path)
-
-
-def test_the_agents_secret_is_what_the_agent_reads(tmp_path: Path) -> None:
-    from fleetbus.agent.settings import parse_settings
-
-    record = founded(tmp_path, PLAN)
-    place = VaultPlace(address="https://vault.example.com:8200", ca=(tmp_path / "ca.crt").read_text())
-    record = record.model_copy(update={"vault": place})
-    key = SigningKey(bytes(32))
-    identity = Identity("uid-1", ("PEM",), seed_of(key), user_token(public_key(key), "dev-eu"))
-    request = JoinRequest("dev-eu", labels={"env": "dev"})
-    made = secret(record, tmp_path, request, identity, with_vault=True)
-    assert (made["metadata"]["namespace"], made["metadata"]["name"]) == ("fleetbus-system", "fleetbus-agent")
-    settings = parse_settings(made["data"])
-    assert settings.identity.cluster == ClusterId("main", "dev-eu")
-    assert (settings.identity.fleet, settings.identity.uid) == ("demo", "uid-1")
-    assert settings.controller_keys == set(record.signing_keys)
-    assert settings.bus_servers == record.bus_servers
-    assert settings.vault is not None
-    assert (settings.vault.mount, settings.vault.role) == ("fleet_main_dev-eu", "fleetbus-agent")
-    document = cluster_document(request, identity, "entity-1")
-    KINDS["Cluster"].model_validate(document)
-    assert document["spec"]["key"] == identity.nkey
-    assert identity.seed not in repr(identity)
 
 
 def test_manifests_come_in_the_order_in_which_they_can_be_applied(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_every_command_has_help_that_starts_with_examples(name: str) -> None:
     assert isinstance(root, Commands)
     import click
 
-    with click.Context(root, info_name="fleetbus") as parent:
+    with root.make_context("fleetbus", [], resilient_parsing=True) as parent:
         command = root.get_command(parent, name)
         assert command is not None
         told = command.get_help(click.Context(command, info_name=name, parent=parent))
@@ -60,7 +60,7 @@ def test_completion_knows_the_same_commands() -> None:
     assert sorted(_COMMANDS) == sorted(NAMES)
     import click
 
-    with click.Context(root) as parent:
+    with root.make_context("fleetbus", [], resilient_parsing=True) as parent:
         for name in ("audit", "command", "secret", "cluster", "operator", "subscriber", "context"):
             assert isinstance(root, Commands)
             group = root.get_command(parent, name)

@@ -21,9 +21,9 @@ from fleetbus.runtime.ports import Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.desired import Command, CommandList
 from fleetbus.schemas.documents import Stored
-from fleetbus.schemas.signing import signer
 from fleetbus.schemas.states import Results
 from fleetbus.schemas.subjects import ClusterId
+from tests.seals import SEAL
 from tests.simulation.bus import SimulatedServer
 from tests.simulation.loop import START, VirtualClock, VirtualLoop, simulate
 
@@ -49,9 +49,9 @@ def test_one_clusters_list_ends_no_tidying(monkeypatch: pytest.MonkeyPatch) -> N
             bus,
             clock,
             known,
-            Statuses(bus, known, clock),
+            Statuses(bus, known, clock, SEAL),
             Fence(bus, term),
-            signer(SigningKey(b"\x01" * 32)),
+            SEAL,
             ServerTime(clock),
             AuditChain(bus, clock, "test", SigningKey(b"\x01" * 32)),
         )

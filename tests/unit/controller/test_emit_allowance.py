@@ -16,6 +16,7 @@ from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.events import MAX_OUTBOX, CloudEvent, Happened, Outbox
 from fleetbus.schemas.states import State
 from fleetbus.schemas.streams import EVENTS
+from tests.seals import SEAL
 from tests.simulation.bus import SimulatedServer
 from tests.simulation.loop import START, VirtualClock, VirtualLoop, simulate
 
@@ -54,7 +55,7 @@ def test_a_cluster_that_tells_too_much_waits_and_loses_nothing() -> None:
     async def scenario(loop: VirtualLoop, chance: Random) -> None:
         clock = VirtualClock(loop, chance)
         bus, known = SimulatedServer(clock, chance).bus("controller"), Known("test")
-        emitter = Emitter(bus, clock, known, Statuses(bus, known, clock), Recent(), ServerTime(clock))
+        emitter = Emitter(bus, clock, known, Statuses(bus, known, clock, SEAL), Recent(), ServerTime(clock))
         known.listeners.append(emitter.changed)
         running = asyncio.create_task(emitter.run())
         for name in ("loud", "quiet"):

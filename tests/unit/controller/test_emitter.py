@@ -19,6 +19,7 @@ from fleetbus.schemas.documents import Status
 from fleetbus.schemas.errors import BusUnavailable
 from fleetbus.schemas.events import CloudEvent, Happened, emitted_in
 from fleetbus.schemas.streams import EVENTS, STATUS
+from tests.seals import SEAL, status_in
 from tests.simulation.bus import SimulatedServer
 from tests.simulation.loop import VirtualClock, VirtualLoop, simulate
 
@@ -42,8 +43,8 @@ async def emitter(bus: Bus, clock: VirtualClock, chance: Random, failures: float
     known = Known("test")
     for message in await bus.get_many(STATUS.name, subjects.ALL_STATUSES, limit=10_000):
         known.newer(message.subject, message.sequence)
-        known.put_status(Status.from_bytes(message.data))
-    statuses = FailingStatuses(bus, known, clock)
+        known.put_status(status_in(message))
+    statuses = FailingStatuses(bus, known, clock, SEAL)
     statuses.chance, statuses.failures = chance, failures
     made = Emitter(bus, clock, known, statuses, Recent(), ServerTime(clock))
     known.listeners.append(made.changed)
@@ -55,7 +56,7 @@ def test_failing_trims_double_no_event(seed: int) -> None:
     async def scenario(loop: VirtualLoop, chance: Random) -> tuple[list[str], int, int]:
         clock = VirtualClock(loop, chance)
         bus = SimulatedServer(clock, chance).bus("controller")
-        statuses = Statuses(bus, Known("test"), clock)
+        statuses = Statuses(bus, Known("test"), clock, SEAL)
         for number in range(COUNT):
             happened = Happened(type="fleet.tried", subject="fleet/x", reason=f"r{number}")
             await statuses.add(("Bundle", f"b{number}"), f"uid-{number}", happened)
@@ -67,7 +68,7 @@ def test_failing_trims_double_no_event(seed: int) -> None:
         stored = await bus.get_many(EVENTS.name, subjects.ALL_EVENTS, limit=10_000)
         left = await bus.get_many(STATUS.name, subjects.ALL_STATUSES, limit=10_000)
         marks = max(len(emitted_in(message.headers)) for message in stored)
-        pending = sum(len(Status.from_bytes(message.data).outbox.pending) for message in left)
+        pending = sum(len(status_in(message).outbox.pending) for message in left)
         return [CloudEvent.from_bytes(message.data).id for message in stored], pending, marks
 
     ids, pending, marks = simulate(seed, scenario)
@@ -80,7 +81,7 @@ def test_one_status_that_is_never_trimmed_holds_up_no_other() -> None:
     async def scenario(loop: VirtualLoop, chance: Random) -> int:
         clock = VirtualClock(loop, chance)
         bus = SimulatedServer(clock, chance).bus("controller")
-        statuses = Statuses(bus, Known("test"), clock)
+        statuses = Statuses(bus, Known("test"), clock, SEAL)
         for number in range(COUNT):
             happened = Happened(type="fleet.tried", subject="fleet/x", reason=f"r{number}")
             await statuses.add(("Bundle", f"b{number}"), f"uid-{number}", happened)

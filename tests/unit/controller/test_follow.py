@@ -23,6 +23,7 @@ from fleetbus.schemas.signing import signer
 from fleetbus.schemas.states import State
 from fleetbus.schemas.streams import STATE
 from fleetbus.schemas.subjects import ClusterId
+from tests.seals import SEAL, sealed
 from tests.simulation.bus import SimulatedServer
 from tests.simulation.loop import START, VirtualClock, VirtualLoop, simulate
 
@@ -58,7 +59,7 @@ class World:
         self.bus = SimulatedServer(self.clock, self.chance).bus("controller")
 
     async def put_document(self, stored: Stored) -> None:
-        await self.bus.put(Put(subjects.document("cluster", "c1"), stored.to_bytes()))
+        await self.bus.put(sealed(subjects.document("cluster", "c1"), stored))
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[Known]:
@@ -68,7 +69,7 @@ class World:
             self.clock,
             known,
             ServerTime(self.clock),
-            signing_key=public_key(SigningKey(b"\x03" * 32)),
+            seal=SEAL,
         )
         task = asyncio.create_task(follow.run())
         await follow.ready.wait()
@@ -91,7 +92,7 @@ def test_a_controller_that_starts_takes_nothing_older_than_was_accepted() -> Non
         await world.put_document(cluster("doc-1", OLD))
         details = ClusterDetails(uid="kube", serials={"facts": 5}, registered=True)
         status = Status(kind="Cluster", name="c1", uid="doc-1", details=details.as_json())
-        await world.bus.put(Put(subjects.status("cluster", "c1"), status.to_bytes()))
+        await world.bus.put(sealed(subjects.status("cluster", "c1"), status))
         await world.bus.put(signed(OLD, "session", 1))
         found = []
         for serial in (4, 5, 6):

@@ -19,6 +19,7 @@ from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.documents import Status
 from fleetbus.schemas.errors import NotFound
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
+from tests.seals import SEAL
 from tests.unit.controller.fleet import condition, stored
 
 COUNT = 1000
@@ -54,7 +55,7 @@ class Wire:
     """The port Bus as far as a client asks on it: straight into the doors; every answer must fit."""
 
     def __init__(self, known: Known) -> None:
-        documents = Documents(None, known, CLOCK, None)  # type: ignore[arg-type]
+        documents = Documents(None, known, CLOCK, None, SEAL)  # type: ignore[arg-type]
         self.desk: Any = SimpleNamespace(known=known, documents=documents, clock=CLOCK, watching=[])
         self.asked = 0
 

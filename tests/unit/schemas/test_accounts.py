@@ -84,7 +84,7 @@ def test_a_persons_template_is_its_permissions_with_an_inbox_of_its_own(nkey: st
 def test_the_types_of_a_subscriber_are_tags_of_its_token() -> None:
     """As nats-server fills them in: each tag a subject."""
     claims = user_claims(
-        NKEYS[0], "team", OPERATORS, SUBSCRIBER_OF_TYPES, KEYS, 1, ("bundle.*", "secret.synced")
+        NKEYS[0], "team", OPERATORS, SUBSCRIBER_OF_TYPES, KEYS, 1, types=("bundle.*", "secret.synced")
     )
     granted = granted_types(claims)
     template = expanded(OPERATORS, SUBSCRIBER_OF_TYPES, subject=NKEYS[0])
@@ -115,7 +115,7 @@ def test_a_subscriber_reads_no_more_than_it_is_granted(pattern: str) -> None:
 )
 def test_no_other_pattern_gets_into_a_token(pattern: str) -> None:
     with pytest.raises(DocumentInvalid):
-        user_claims(NKEYS[0], "team", OPERATORS, SUBSCRIBER_OF_TYPES, KEYS, 1, (pattern,))
+        user_claims(NKEYS[0], "team", OPERATORS, SUBSCRIBER_OF_TYPES, KEYS, 1, types=(pattern,))
 
 
 def test_only_those_of_fleet_and_sys_may_do_everything_in_their_account() -> None:

@@ -25,7 +25,6 @@ from fleetbus.cli.ceremony.record import (
     FleetRecord,
     Node,
     Signing,
-    VaultPlace,
     changing,
     read_record,
     write_record,
@@ -34,14 +33,18 @@ from fleetbus.runtime.ports import Signer
 from fleetbus.schemas import subjects, vault_policies
 from fleetbus.schemas.accounts import (
     CONTROLLER,
+    ENROL,
     FLEET,
     OPERATORS,
     SYS,
     SYSTEM,
     Keys,
     accounts,
+    is_agents,
+    issuing_keys,
     role_key_name,
 )
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
 from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
 from fleetbus.schemas.roles import MOST_TYPES, ROLES, SUBSCRIBER_OF_TYPES, OperatorRole
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
 CONTROLLER_TOKEN_PERIOD_S = 7 * 24 * 3600
 """The controller renews its token; unused for so long it ends."""
+CLUSTERS = 1000
 _CLUSTER_SIZES = (3, 5)
 
 
@@ -61,7 +65,8 @@ class FleetPlan:
     `nodes`: the servers of a bus of several, each with its own host; `hosts` are then further names of them all.
     `roles` of operators and `types` of subscribers (patterns such as `bundle.*`) by name: who is not there keeps what
     he has; who is new is an admin, or reads every event. What is not given stays as the fleet has it; a new one has
-    port 4222 on every address, the operator `admin` and the subscriber `events`, and keeps its keys in files.
+    port 4222 on every address, the operator `admin` and the subscriber `events`, keeps its keys in files, and has
+    room for a thousand clusters a realm.
     """
 
     fleet: str
@@ -74,6 +79,7 @@ class FleetPlan:
     types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     nodes: tuple[Node, ...] = ()
     signing: Signing | None = None
+    clusters: int = 0
 
 
 async def make_fleet(
@@ -140,6 +146,7 @@ def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> Flee
             operators=plan.operators or ("admin",),
             subscribers=plan.subscribers or ("events",),
             signing=plan.signing or "files",
+            clusters=plan.clusters or CLUSTERS,
         )
     if known.fleet != plan.fleet:
         raise AlreadyExists(
@@ -159,6 +166,7 @@ def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> Flee
         listen_host=plan.listen_host or host.strip("[]"),
         nodes=plan.nodes or known.nodes,
         signing=known.signing,
+        clusters=plan.clusters or known.capacity,
     )
 
 
@@ -202,10 +210,10 @@ async def _record(
         system=nkeys[system],
         controller=nkeys[controller],
         signing_keys=(signing_key,),
+        capacity=plan.clusters,
         people=tuple(
             one.model_copy(update={"nkey": nkeys[place]}) for one, place in zip(people, others, strict=True)
         ),
-        clusters=known.clusters if known else (),
         revoked=known.revoked if known else (),
         vault=known.vault if known else None,
     )
@@ -271,8 +279,12 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
             for role in (*ROLES, SUBSCRIBER_OF_TYPES)
             if (name := role_key_name(OPERATORS, role)) in record.roles
         },
+        "root": record.operator,
+        "accounts": {name: key for name, key in record.accounts.items() if name == ENROL or is_agents(name)},
         "workDir": "work",
     }
+    if record.signing == "files":
+        settings["issuingKeysDir"] = "keys"
     if record.vault:
         settings |= {"vaultAddress": record.vault.address, "vaultTokenFile": "keys/vault.token"}
         if record.vault.ca:
@@ -289,7 +301,12 @@ async def make_vault(
     """
     await admin.ensure_kv()
     await admin.write_policy(vault_policies.CLUSTER_POLICY, vault_policies.cluster_policy())
-    await admin.write_policy(vault_policies.CONTROLLER_POLICY, vault_policies.controller_policy())
+    record = read_record(folder)
+    prefix = vault_policies.transit_prefix(record.fleet)
+    signing = (
+        [prefix + name for name in issuing_keys(tuple(record.roles))] if record.signing != "files" else []
+    )
+    await admin.write_policy(vault_policies.CONTROLLER_POLICY, vault_policies.controller_policy(signing))
     say(f"Vault has the policies {vault_policies.CLUSTER_POLICY} and {vault_policies.CONTROLLER_POLICY}")
     token_file = vault_token_file(folder)
     if not (token_file.is_file() and await admin.is_alive(read_text(token_file).strip())):

@@ -24,14 +24,12 @@ from fleetbus.cli.ceremony.keys import (
     root_signer,
     write_credential,
 )
-from fleetbus.cli.ceremony.record import FleetRecord, Member, changing, read_record
+from fleetbus.cli.ceremony.record import FleetRecord, changing, read_record
 from fleetbus.runtime.ports import Signer
 from fleetbus.schemas.accounts import (
-    AGENT,
     SYS,
     Keys,
     account_claims,
-    agents_account,
     operator_claims,
     role_key_name,
     user_claims,
@@ -138,25 +136,13 @@ async def ensure_credential(
     there = read_credential(folder, place.file) if credential_file(folder, place.file).is_file() else None
     key = key_of_seed(there.seed) if there else SigningKey.generate()
     nkey = public_key(key)
-    claims = user_claims(nkey, place.name, place.account, place.role, keys, _seconds(now), place.types)
+    claims = user_claims(nkey, place.name, place.account, place.role, keys, _seconds(now), types=place.types)
     if there is None or not there.claims.says_the_same(claims):
         name = role_key_name(place.account, place.role)
         token = await sign(claims, await signing.find(name, Kind.ACCOUNT))
         write_credential(folder, place.file, Credential(token, seed_of(key)))
         say(f"keys/{place.file}.creds made")
     return nkey
-
-
-def agent_claims(record: FleetRecord, member: Member) -> Claims:
-    """Of the token that a cluster's agent connects with."""
-    account = agents_account(member.realm)
-    return user_claims(member.nkey, member.name, account, AGENT, record.keys, member.issued)
-
-
-async def agent_token(record: FleetRecord, member: Member, signing: SigningKeys) -> str:
-    """The same each time, as the record says when it was issued."""
-    name = role_key_name(agents_account(member.realm), AGENT)
-    return await sign(agent_claims(record, member), await signing.find(name, Kind.ACCOUNT))
 
 
 def _seconds(now: datetime) -> int:

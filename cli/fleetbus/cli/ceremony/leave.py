@@ -11,7 +11,7 @@ from fleetbus.cli.ceremony.keys import SigningKeys
 from fleetbus.cli.ceremony.online import Push
 from fleetbus.cli.ceremony.record import changing, read_record, write_record
 from fleetbus.schemas import vault_policies
-from fleetbus.schemas.accounts import agents_account
+from fleetbus.schemas.accounts import ENROL, agents_account
 from fleetbus.schemas.subjects import ClusterId
 
 if TYPE_CHECKING:
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 
 async def leave_bus(
-    cluster: ClusterId, folder: Path, keys: SigningKeys, now: datetime, push: Push | None, say: Say
+    cluster: ClusterId, nkey: str, folder: Path, keys: SigningKeys, now: datetime, push: Push | None, say: Say
 ) -> None:
-    """Its user is revoked; once the bus knows, every server disconnects it and takes its token no more.
+    """Its users are revoked, the one that renews too: once the bus knows, every server disconnects and refuses it.
 
     Raises BusUnavailable when the bus could not be told: then `push` has to be done again.
     """
     with changing(folder):
-        record = read_record(folder).without_member(cluster, now)
+        accounts = (agents_account(cluster.realm), ENROL)
+        record = read_record(folder).revoking(accounts, nkey, now)
         if write_record(folder, record):
             say(f"user of {cluster.name} revoked")
     await issue(folder, keys, now, say)
-    account = agents_account(cluster.realm)
     # Also when nothing has changed: perhaps somebody could not tell the bus.
-    if push is not None and account in record.accounts:
-        await push((account,))
-        say(f"bus told of {account}")
+    told = [account for account in accounts if account in record.accounts]
+    if push is not None and told:
+        await push(told)
+        say(f"bus told of {', '.join(told)}")
 
 
 async def leave_vault(cluster: ClusterId, vault: VaultAdmin, say: Say) -> None:

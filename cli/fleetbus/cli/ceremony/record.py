@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import model_validator
-
 from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.schemas.accounts import SUBSCRIBER, Account, Keys, accounts, agents_account
-from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, NotFound, SettingsInvalid
+from fleetbus.schemas.enrolment import VaultPlace
+from fleetbus.schemas.errors import MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.models import Received
 from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, OperatorRole
-from fleetbus.schemas.subjects import MAIN, ClusterId
+from fleetbus.schemas.subjects import MAIN
 
 FILE = "fleet.json"
 ROUTES_ABOVE = 2000
@@ -57,41 +55,12 @@ class Node(Received):
         return self.port + ROUTES_ABOVE
 
 
-class Member(Received):
-    """A cluster's user on the bus. `uid`: of its kube-system. `issued`: when its token was, in seconds since 1970."""
-
-    realm: str
-    name: str
-    nkey: str
-    uid: str = ""
-    issued: int = 0
-
-    @model_validator(mode="after")
-    def _is_a_cluster(self) -> Member:
-        try:
-            ClusterId(self.realm, self.name)
-        except DocumentInvalid as error:
-            raise ValueError(error.message) from error
-        return self
-
-    @property
-    def id(self) -> ClusterId:
-        return ClusterId(self.realm, self.name)
-
-
 class Revoked(Received):
     """A key whose tokens of this moment (in seconds since 1970) or before count no more."""
 
     account: str
     nkey: str
     at: int
-
-
-class VaultPlace(Received):
-    """Where Vault is; `ca` is PEM, empty for the machine's authorities."""
-
-    address: str
-    ca: str = ""
 
 
 Signing = Literal["files", "vault-transit"]
@@ -120,7 +89,8 @@ class FleetRecord(Received):
     controller: str
     signing_keys: tuple[str, ...]
     people: tuple[Person, ...] = ()
-    clusters: tuple[Member, ...] = ()
+    capacity: int = 1000
+    """For how many clusters each realm's account has room."""
     revoked: tuple[Revoked, ...] = ()
     vault: VaultPlace | None = None
 
@@ -130,31 +100,19 @@ class FleetRecord(Received):
 
     def contract_accounts(self) -> tuple[Account, ...]:
         """The accounts as the contract has them, with room for who is there."""
-        sizes = dict.fromkeys([MAIN, *self._realms()], 0)
-        sizes |= Counter(one.realm for one in self.clusters)
-        return accounts(sizes, len(self.people))
+        realms = dict.fromkeys([MAIN, *self._realms()], self.capacity)
+        return accounts(realms, len(self.people))
 
     def _realms(self) -> list[str]:
         prefix = agents_account(MAIN).removesuffix(MAIN)
         return [name.removeprefix(prefix) for name in self.accounts if name.startswith(prefix)]
 
-    def with_member(self, member: Member, now: datetime) -> FleetRecord:
-        """This record with a cluster's user; the key of one that the cluster had before is revoked."""
-        known = next((one for one in self.clusters if one.id == member.id), None)
-        gone = self.without_member(member.id, now) if known and known.nkey != member.nkey else self
-        others = [one for one in gone.clusters if one.id != member.id]
-        ordered = sorted([*others, member], key=lambda one: (one.realm, one.name))
-        return gone.model_copy(update={"clusters": tuple(ordered)})
-
-    def without_member(self, cluster: ClusterId, now: datetime) -> FleetRecord:
-        """Without its user, whose key is revoked."""
-        leaving = next((one for one in self.clusters if one.id == cluster), None)
-        if leaving is None:
-            return self
-        staying = tuple(one for one in self.clusters if one.id != cluster)
-        at = max(int(now.timestamp()), leaving.issued)
-        revoked = self.with_revoked(agents_account(leaving.realm), [leaving.nkey], at).revoked
-        return self.model_copy(update={"clusters": staying, "revoked": revoked})
+    def revoking(self, accounts: Iterable[str], nkey: str, now: datetime) -> FleetRecord:
+        """This record, in which the key's users of these accounts count no more."""
+        record = self
+        for account in accounts:
+            record = record.with_revoked(account, [nkey], int(now.timestamp()))
+        return record
 
     def with_revoked(self, account: str, nkeys: Iterable[str], at: int) -> FleetRecord:
         """Tokens of these keys count no more when they were issued `at` this second or before."""

@@ -13,12 +13,14 @@ import structlog
 
 from fleetbus.cli.ceremony.files import read_text
 from fleetbus.cli.ceremony.keys import FolderKeys, SigningKeys
-from fleetbus.cli.ceremony.record import Signing, VaultPlace
+from fleetbus.cli.ceremony.record import Signing
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.signers import TransitKeys
 from fleetbus.runtime.vault_admin import VaultAdmin
+from fleetbus.schemas import vault_policies
+from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import SettingsInvalid
 
 
@@ -59,7 +61,7 @@ async def signing_keys(
         ca_file = Path(temporary) / "ca.crt" if place.ca else None
         if ca_file:
             ca_file.write_text(place.ca)
-        prefix = f"fleetbus-{fleet}-"
+        prefix = vault_policies.transit_prefix(fleet)
         async with TransitKeys(place.address, _vault_token(token_file), ca_file, prefix=prefix) as keys:
             yield keys
 

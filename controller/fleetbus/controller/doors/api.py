@@ -13,7 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from fleetbus.controller.desk import Desk, Request, Verb
-from fleetbus.controller.doors import auditing, commanding, reading, subscribing, writing
+from fleetbus.controller.doors import admitting, auditing, commanding, reading, subscribing, writing
 from fleetbus.controller.presence import requester, requester_claims
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
@@ -21,6 +21,7 @@ from fleetbus.runtime.ports import Message
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
+from fleetbus.schemas.models import wrong_fields
 from fleetbus.schemas.roles import (
     NEEDS,
     SUBSCRIBER_OF_TYPES,
@@ -51,6 +52,9 @@ VERBS: Mapping[str, Verb] = {
     "remove": writing.remove,
     "audit": auditing.audit,
     "events": subscribing.events,
+    "token": admitting.token,
+    "approve": admitting.approve,
+    "enrolments": admitting.enrolments,
 }
 
 MOST_BYTES = MAX_PAYLOAD_BYTES - 4096
@@ -86,7 +90,7 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     except FleetbusError as error:
         told = error
     except ValidationError as error:
-        told = DocumentInvalid(_request_finding(error), where=f"request `{verb}`")
+        told = DocumentInvalid(cleaned(wrong_fields(error)[0], 300), where=f"request `{verb}`")
     except (
         Exception
     ) as error:  # The edge of the service: a mistake of ours answers this request and nothing else.
@@ -130,9 +134,3 @@ def _asked_by(desk: Desk, verb: str, request: Request, message: Message) -> Requ
     if claims and role == SUBSCRIBER_OF_TYPES and verb in SUBSCRIBER_VERBS:
         return replace(request, by=f"subscriber/{claims.name}", role=role, types=granted_types(claims))
     return replace(request, by=operator(desk, request.key), role=role)
-
-
-def _request_finding(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return cleaned(f"{place}: {first['msg']}" if place else str(first["msg"]), 300)

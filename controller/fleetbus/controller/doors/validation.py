@@ -12,6 +12,7 @@ from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.schemas.catalogue import KINDS, kind_named
 from fleetbus.schemas.documents import API_VERSION, Document
 from fleetbus.schemas.errors import DocumentInvalid
+from fleetbus.schemas.models import wrong_fields
 
 _MOST_TOLD = 5
 
@@ -62,13 +63,6 @@ def _valid(document: Mapping[str, Any], index: int) -> Document:
     try:
         return model.model_validate(dict(document))
     except ValidationError as error:
-        raise DocumentInvalid(_findings(error), where=where) from error
-
-
-def _findings(error: ValidationError) -> str:
-    found = []
-    for one in error.errors(include_url=False, include_input=False)[:_MOST_TOLD]:
-        place = ".".join(str(part) for part in one["loc"])
-        message = "unknown field" if one["type"] == "extra_forbidden" else one["msg"]
-        found.append(cleaned(f"{place}: {message}" if place else message, 300))
-    return "; ".join(found)
+        raise DocumentInvalid(
+            "; ".join(cleaned(one, 300) for one in wrong_fields(error)[:_MOST_TOLD]), where=where
+        ) from error

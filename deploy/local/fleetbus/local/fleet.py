@@ -232,24 +232,32 @@ class LocalFleet:
         await asyncio.gather(*(program.stop(5) for program in programs))
 
     async def _join(self, name: str, stack: AsyncExitStack) -> None:
-        """The ceremony, the Cluster document, the agent's folder and its process."""
+        """A token in the cluster, the agent's folder and its process; then Vault's part."""
         member = next(one for one in self.members if one.name == name)
         cluster = self.clusters[name]
         with self._timed(f"{name} has joined"):
-            document = await founding.join_member(member, self.folder, cluster, self.vault)
-            await self._apply(document)
+            joined = await founding.is_member(cluster.kubeconfig)
+            uid = (
+                ""
+                if joined
+                else await self._answered(
+                    lambda fleet: founding.join_member(member, self.folder, cluster, fleet)
+                )
+            )
             await stack.enter_async_context(AgentFolder(cluster, self.dir / "agents" / name))
             self.agents[name] = await self.start_agent(name, f"{name}-agent")
+            await self._answered(
+                lambda fleet: founding.finish_member(name, uid, self.vault, fleet, _READY_TIMEOUT_S)
+            )
 
-    async def _apply(self, document: dict[str, Any]) -> None:
-        """Give a document to the controller, which may still be starting."""
+    async def _answered(self, ask: Callable[[Fleet], Awaitable[T]]) -> T:
+        """Ask the controller, which may still be starting."""
         clock = SystemClock()
         end = clock.monotonic_s() + _READY_TIMEOUT_S
         while True:
             try:
                 async with self.connect() as fleet:
-                    await fleet.apply([document], reason="local fleet")
-                return
+                    return await ask(fleet)
             except Transient:
                 if clock.monotonic_s() > end or not self.controller.alive:
                     raise

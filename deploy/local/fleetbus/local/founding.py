@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from fleetbus.cli.ceremony.admit import JoinRequest
 from fleetbus.cli.ceremony.files import write_whole
 from fleetbus.cli.ceremony.folder import authority_file, credential_file
 from fleetbus.cli.ceremony.guard import guard_manifests
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
-from fleetbus.cli.ceremony.join import join
+from fleetbus.cli.ceremony.join import JoinRequest
 from fleetbus.cli.ceremony.keys import FolderKeys
 from fleetbus.cli.ceremony.manifests import agent_manifests
-from fleetbus.cli.ceremony.online import make_streams, push_accounts
-from fleetbus.cli.ceremony.record import FleetRecord, VaultPlace, read_record
-from fleetbus.client import Context, save_context
+from fleetbus.cli.ceremony.online import make_streams
+from fleetbus.cli.ceremony.record import FleetRecord, read_record
+from fleetbus.cli.cluster_join import join_cluster, pinned_by
+from fleetbus.cli.cluster_vault import wait_enrolled, write_vault
+from fleetbus.client import Context, Fleet, save_context
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.local.members import Member
 from fleetbus.local.vault import OpenBao
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
+from fleetbus.runtime.ports import Resource
 from fleetbus.runtime.vault_admin import VaultAdmin
+from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
+from fleetbus.schemas.enrolment import VaultPlace
+from fleetbus.schemas.errors import NotFound
 
+_SECRETS = Resource("", "v1", "secrets", "Secret", True)
 FLEET = "local"
 OPERATOR = "admin"
 SUBSCRIBER = "events"
@@ -83,26 +87,30 @@ def write_context(file: Path, folder: Path) -> None:
     save_context(context(folder, OPERATOR), file=file)
 
 
-async def join_member(member: Member, folder: Path, cluster: ControlPlane, vault: OpenBao) -> dict[str, Any]:
-    """One cluster's user, mount, entity, and agent's objects; the Cluster document, which is for the controller.
+async def join_member(member: Member, folder: Path, cluster: ControlPlane, fleet: Fleet) -> str:
+    """The agent's objects, with a token, in one cluster; the UID of its kube-system.
 
     Without a Deployment: the agent runs as a process of this machine, and kwok would only play its pod.
     """
-    manifests = [*agent_manifests(profile="full"), *guard_manifests()]
-    request = JoinRequest(member.name, labels=member.labels)
-    access = KubeAccess.from_kubeconfig(cluster.kubeconfig)
-    async with (
-        KubeClient(access, SystemClock()) as kube,
-        VaultAdmin(vault.address, vault.root_token, vault.ca_file) as admin,
-    ):
-        joined = await join(
-            request,
-            folder,
-            kube,
-            manifests,
-            FolderKeys(folder),
-            SystemClock().now(),
-            vault=admin,
-            push=partial(push_accounts, folder, clock=SystemClock()),
-        )
-    return dict(joined.document)
+    request = JoinRequest(member.name, labels=member.labels, reason="local fleet")
+    pinned = await asyncio.to_thread(pinned_by, folder, "", ())
+    manifests = await asyncio.to_thread(agent_manifests, profile="full")
+    manifests += guard_manifests()
+    async with KubeClient(KubeAccess.from_kubeconfig(cluster.kubeconfig), SystemClock()) as kube:
+        return await join_cluster(fleet, kube, request, pinned, manifests)
+
+
+async def is_member(kubeconfig: Path) -> bool:
+    """Whether the cluster's agent has a membership from an earlier start."""
+    async with KubeClient(KubeAccess.from_kubeconfig(kubeconfig), SystemClock()) as kube:
+        try:
+            found = await kube.get(_SECRETS, AGENT_NAMESPACE, AGENT_NAME)
+        except NotFound:
+            return False
+        return bool((found.get("data") or {}).get("jwt"))
+
+
+async def finish_member(name: str, uid: str, vault: OpenBao, fleet: Fleet, timeout_s: float) -> None:
+    """Vault's part of a cluster, once its agent has enrolled."""
+    row = await wait_enrolled(fleet, name, uid, timeout_s, SystemClock())
+    await write_vault(fleet, row, vault.dir / "root-token", lambda line: None)

@@ -11,6 +11,8 @@ import socket
 from pathlib import Path
 
 _LOWEST = 10_000
+_APART = 7_919
+"""Processes that start one after the other look far from each other."""
 _given: set[int] = set()
 
 
@@ -18,7 +20,7 @@ def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on and that this process has not given out before."""
     highest = _outgoing_from()
     span = highest - _LOWEST
-    start = os.getpid() * 97 + len(_given)
+    start = os.getpid() * _APART + len(_given)
     for step in range(span):
         port = _LOWEST + (start + step) % span
         if port not in _given and is_free(port):

@@ -239,7 +239,7 @@ def test_forbidden_names_the_path_and_who_can_allow_it() -> None:
     own = troubles.of_vault(errors.VaultForbidden("no"), entry(), "c1")
     assert own.message == (
         "Vault does not let c1 read secret/main/c1/db; "
-        "Vault's owner makes the cluster's entity with `fleetbus cluster join c1`"
+        "Vault's owner makes the cluster's entity with `fleetbus cluster vault c1`"
     )
     shared = troubles.of_vault(errors.VaultForbidden("no"), entry(path="shared/registry"), "c1")
     assert "`fleetbus secret share registry`" in shared.message

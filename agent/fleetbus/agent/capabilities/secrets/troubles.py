@@ -74,7 +74,7 @@ def _forbidden(entry: SecretEntry, cluster: str) -> Trouble:
     remedy = (
         f"the secret's owner lets clusters read it with `fleetbus secret share {entry.path.split('/', 1)[1]}`"
         if shared
-        else f"Vault's owner makes the cluster's entity with `fleetbus cluster join {cluster}`"
+        else f"Vault's owner makes the cluster's entity with `fleetbus cluster vault {cluster}`"
     )
     return Trouble(
         "False", schema.REASON_FORBIDDEN, f"Vault does not let {cluster} read secret/{entry.path}; {remedy}"

@@ -56,6 +56,7 @@ async def reconcile(document: Stored, view: View, ports: Ports, now: datetime) -
     conditions = [
         condition(words.CONNECTED, *_connected(cluster, details)),
         condition(words.SYNCED, *_synced(cluster)),
+        condition(words.NAME_UNIQUE, *_unique(cluster)),
     ]
     return Outcome(conditions, details.as_json())
 
@@ -72,6 +73,13 @@ def _connected(cluster: ClusterView, details: ClusterDetails) -> tuple[Status, s
         words.REASON_DISCONNECTED,
         f"no heartbeat; {AGENT_LOGS}",
     )
+
+
+def _unique(cluster: ClusterView) -> tuple[Status, str, str]:
+    if cluster.claimed:
+        name = cluster.id.name
+        return "False", words.REASON_NAME_CLAIMED, f"{cluster.claimed}; `fleetbus cluster dismiss {name}`"
+    return "True", words.REASON_ENROLLED, ""
 
 
 def _synced(cluster: ClusterView) -> tuple[Status, str, str]:

@@ -92,7 +92,7 @@ def _entities(members: dict[str, str], told: Told) -> Told:
     if not without:
         return told
     names = ", ".join(without[:5]) + (", …" if len(without) > 5 else "")
-    message = f"no entity in Vault is known of {names}; fleetbus cluster join {without[0]} makes it"
+    message = f"no entity in Vault is known of {names}; fleetbus cluster vault {without[0]} makes it"
     return Told(True, "False", words.REASON_ENTITY_MISSING, message, told.members, told.asked_at)
 
 

@@ -1,0 +1,31 @@
+"""The controller's own memory on the bus: what it writes there it signs, and nothing else is believed.
+
+The bus is the only store, and its owner may write to it what he likes. A document is what operators want, and a
+status names the artifact that clusters are told: unsigned, either would be a way to have the controller sign anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nacl.signing import SigningKey
+
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.signing import Sign, signer, verify
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """`keys`: those whose word still counts, the present one among them."""
+
+    sign: Sign
+    keys: frozenset[str]
+
+    @classmethod
+    def of(cls, key: SigningKey, former: Iterable[str] = ()) -> Seal:
+        return cls(signer(key), frozenset({public_key(key), *former}))
+
+    def opened(self, subject: str, envelope: bytes) -> bytes:
+        """The bytes that the controller wrote there. Raises MessageMalformed, MessageTooNew, SignatureRefused."""
+        return verify(subject, envelope, self.keys)

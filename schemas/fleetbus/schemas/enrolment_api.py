@@ -1,0 +1,85 @@
+"""The verbs of the controller's API that are about enrolment: tokens, approval, who waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from fleetbus.schemas.api import MAX_REASON
+from fleetbus.schemas.enrolment import DEFAULT_TOKEN_TTL_S, MAX_TOKEN_TTL_S, VaultPlace
+from fleetbus.schemas.models import Moment, Received, Written
+
+
+class TokenRequest(Written):
+    """Admit a join token by its public key: good once, for this name. `uid` binds it to one cluster as well.
+
+    `approve`: the cluster waits for an operator's word. `replace`: it may take the name from another.
+    """
+
+    name: str
+    realm: str = "main"
+    key: str = Field(pattern=r"^U[A-Z2-7]{55}$")
+    ttl_s: float = Field(default=DEFAULT_TOKEN_TTL_S, gt=0, le=MAX_TOKEN_TTL_S)
+    uid: str = Field(default="", max_length=64)
+    approve: bool = False
+    replace: bool = False
+    labels: dict[str, str] = Field(default_factory=dict)
+    owner: str = ""
+    reason: str = Field(default="", max_length=MAX_REASON)
+
+
+class AdmittedTokenResult(Received):
+    """Answer to `token`: what goes into the token beside the seed, which only the asker has."""
+
+    id: str
+    jwt: str = Field(repr=False)
+    expires_at: Moment
+    fleet: str
+    epoch: int
+    root: str = ""
+    controller_keys: tuple[str, ...]
+    vault: VaultPlace | None = None
+
+
+class ApproveRequest(Written):
+    """Let the cluster in that waits under this name; `nkey` when it must be that one.
+
+    `dismiss`: turn away whoever waits or claims the name instead, and withdraw its open tokens.
+    """
+
+    name: str
+    nkey: str = ""
+    dismiss: bool = False
+    reason: str = Field(default="", max_length=MAX_REASON)
+
+
+class EnrolmentsRequest(Written):
+    """Names with open tokens, waiting or quarantined clusters; or one name, whatever there is."""
+
+    name: str = ""
+
+
+class EnrolmentRow(Received):
+    """One name. `outcome`: token, waiting, quarantined or enrolled; `member_uid` and `uid` of who has it and asks."""
+
+    name: str
+    realm: str
+    outcome: str
+    uid: str = ""
+    nkey: str = ""
+    member_uid: str = ""
+    member_nkey: str = ""
+    issuer: str = ""
+    service_account_keys: tuple[dict[str, Any], ...] = ()
+    expires_at: Moment | None = None
+    message: str = ""
+    proof: str = Field(default="", repr=False)
+    """This row once more, as the controller has signed it for the name's subject; of one that was asked for by name."""
+
+
+class EnrolmentsResult(Received):
+    """`vault`: where clusters find it."""
+
+    vault: VaultPlace | None = None
+    rows: tuple[EnrolmentRow, ...] = ()
