@@ -31,13 +31,6 @@ from tests.waiting import wait_until
 REGIONS = {"dev-eu": "eu-west-1", "staging-eu": "eu-central-1", "prod-us": "us-east-1"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares servers stays in one process: all of e2e, and each folder of the other layers."""
-    for item in items:
-        layer, *below = item.path.relative_to(Path(__file__).parent).parts
-        item.add_marker(pytest.mark.xdist_group(layer if layer == "e2e" else "/".join((layer, *below[:-1]))))
-
-
 @pytest.fixture(autouse=True)
 def _nothing_blocks_the_loop() -> Iterator[None]:
     """A call of a program's own code that would stop the event loop is an error where it is made."""
