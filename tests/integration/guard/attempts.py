@@ -244,10 +244,10 @@ HOME = (
         "own records",
     ),
     Attempt(
-        "the agent's Secret",
+        "a Secret beside the agent's own",
         "PATCH",
-        core("fleetbus-system", "secrets", AGENT),
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": AGENT}, "data": {}},
+        core("fleetbus-system", "secrets", "beside"),
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "beside"}, "data": {}},
         "own records",
         _APPLY,
         {"fieldManager": "x", "force": "true"},
