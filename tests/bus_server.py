@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,16 @@ from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_streams import ensure_streams
 from fleetbus.schemas import streams, subjects
-from fleetbus.schemas.accounts import AGENT, agents_account, role_key_name, user_claims
+from fleetbus.schemas.accounts import AGENT, OPERATORS, agents_account, role_key_name, user_claims
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.nkeys import Kind, public_key, seed_of
+from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, OperatorRole
 
 CLUSTERS = ("c1", "c2")
+OPERATORS_BY_ROLE: Mapping[OperatorRole, str] = {role: f"some-{role}" for role in ROLES}
+"""One of each role; `operator` is an admin as well."""
+SOME_TYPES = ("bundle.*", "cluster.connected")
+"""What the subscriber `some-types` may read."""
 CLOCK = SystemClock()
 
 
@@ -37,6 +42,8 @@ class FleetServer:
     folder: Path
     credentials: dict[str, Credential]
     inboxes: dict[str, str]
+    role_keys: Mapping[str, str]
+    """Public key of each operators' role: the role, as `fleetbus init` tells the controller."""
 
     @property
     def ca_pem(self) -> str:
@@ -76,14 +83,18 @@ async def fleet_server(processes: Processes, directory: Path, name: str) -> Asyn
         ("127.0.0.1",),
         server.reserve(),
         listen_host="127.0.0.1",
-        operators=("operator",),
-        subscribers=("subscriber",),
+        operators=("operator", *OPERATORS_BY_ROLE.values()),
+        roles={name: role for role, name in OPERATORS_BY_ROLE.items()},
+        subscribers=("subscriber", "some-types"),
+        types={"some-types": SOME_TYPES},
         clusters=1,
     )
     await make_fleet(folder, plan, FolderKeys(folder), CLOCK.now())
     agents = {cluster: await admitted(folder, cluster) for cluster in CLUSTERS}
     await issue(folder, FolderKeys(folder), CLOCK.now())
     people = {"operator": "operator-operator", "subscriber": "subscriber-subscriber"}
+    people["some-types"] = "subscriber-some-types"
+    people |= {name: f"operator-{name}" for name in OPERATORS_BY_ROLE.values()}
     files = {"system": "system", "controller": "controller", **people}
     credentials = agents | {who: read_credential(folder, file) for who, file in files.items()}
     inboxes = {
@@ -92,9 +103,11 @@ async def fleet_server(processes: Processes, directory: Path, name: str) -> Asyn
         **{who: subjects.personal_inbox(credentials[who].nkey) for who in people},
         **{cluster: subjects.inbox(subjects.MAIN, cluster) for cluster in CLUSTERS},
     }
+    roles = read_record(folder).roles
+    role_keys = {roles[role_key_name(OPERATORS, role)]: role for role in (*ROLES, SUBSCRIBER_OF_TYPES)}
     async with server:
         await make_streams(folder, CLOCK)
-        yield FleetServer(server, folder, credentials, inboxes)
+        yield FleetServer(server, folder, credentials, inboxes, role_keys)
 
 
 async def empty_streams(bus: NatsBus) -> None:

@@ -11,8 +11,11 @@ from fleetbus.schemas.nkeys import Kind, public_key, seed_of
 ISSUER = SigningKey(b"an account of nobody's; 32 bytes")
 
 
+TOKEN_ISSUER = public_key(ISSUER, Kind.ACCOUNT)
+
+
 def user_token(nkey: str, name: str = "somebody") -> str:
-    account = public_key(ISSUER, Kind.ACCOUNT)
+    account = TOKEN_ISSUER
     claims = Claims("user", nkey, account, name, 1, body={"issuer_account": account})
     content = unsigned(claims)
     return signed(content, ISSUER.sign(content).signature)

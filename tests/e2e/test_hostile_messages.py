@@ -25,7 +25,9 @@ async def stolen(operator: Operator) -> AsyncIterator[RawPublisher]:
     admin = operator.fleet.clusters[CLUSTER.name].admin
     secret = await admin.get("/api/v1/namespaces/fleetbus-system/secrets/fleetbus-agent")
     token, seed = (base64.b64decode(secret["data"][key]).decode().strip() for key in ("jwt", "seed"))
-    server = FleetServer(operator.fleet.nats, operator.fleet.folder, {"agent": Credential(token, seed)}, {})
+    server = FleetServer(
+        operator.fleet.nats, operator.fleet.folder, {"agent": Credential(token, seed)}, {}, {}
+    )
     async with raw_publisher(server, "agent") as publisher:
         yield publisher
 

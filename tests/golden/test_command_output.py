@@ -14,6 +14,7 @@ from fleetbus.schemas.capabilities.bundles import Exclusion
 from fleetbus.schemas.capabilities.commands import CommandRow
 from fleetbus.schemas.enrolment_api import EnrolmentRow, EnrolmentsResult
 from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.roles import refusal
 from tests.unit.cli.fleet_of_three import (
     AUDIT_KEY,
     Answers,
@@ -241,9 +242,13 @@ CASES = {
     "apply-invalid": ("apply", "-f", "documents.yaml"),
     "unknown-command": ("gte", "clusters"),
     "delete-unconfirmed": ("delete", "bundle/ingress"),
+    "operator-roles": ("operator", "roles"),
+    "not-permitted": ("release", "bundle/ingress", "--prune", "38"),
     "help": ("--help",),
     "help-exit-codes": ("help", "exit-codes"),
 }
+
+FAILS = {"not-permitted": refusal("`release`", "approver", "ben", "operator")}
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -256,7 +261,9 @@ def test_the_command_prints_what_it_printed(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     text = ""
     for form, terminal in (("terminal", True), ("pipe", False)):
-        ran = run(_answers(), *CASES[name], terminal=terminal)
+        answers = _answers()
+        answers.fails = FAILS.get(name)
+        ran = run(answers, *CASES[name], terminal=terminal)
         text += f"$ fleetbus {' '.join(CASES[name])}   # {form}, exit code {ran.code}\n"
         text += ran.out + capsys.readouterr().out
         text += "".join(f"2> {line}\n" for line in ran.err.splitlines())

@@ -42,7 +42,7 @@ from tests.simulation.mortal import (
 )
 from tests.simulation.processes import Process, Slot, track_tasks
 from tests.simulation.vault import SimulatedVaultServer
-from tests.tokens import user_credential
+from tests.tokens import TOKEN_ISSUER, user_credential
 
 FLEET = "simulated"
 CLUSTERS = ("c-eu", "c-us", "c-lab")
@@ -102,7 +102,7 @@ class SimulatedFleet:
         )
         self.controllers = [self._slot(f"controller-{number}", self._control) for number in (1, 2)]
         self.operator = OperatorBus(
-            self.bus, "ana", operator_permissions(self._operator), "OPERATORS", self._operator
+            self.bus, "ana", operator_permissions(self._operator, "admin"), "OPERATORS", self._operator
         )
         self.bus.buses.append(self.operator)
         loop.after_step = self._after_step
@@ -189,6 +189,7 @@ class SimulatedFleet:
             bus_credential_file=nowhere,
             signing_seed_file=nowhere,
             operators={self._operator: "ana"},
+            role_keys={TOKEN_ISSUER: "admin"},
             work_dir=nowhere,
         )
         capabilities = (

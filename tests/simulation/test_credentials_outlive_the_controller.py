@@ -45,6 +45,7 @@ from tests.simulation.kube import KubeFaults, SimulatedKube
 from tests.simulation.kube_cluster import SimulatedCluster
 from tests.simulation.loop import VirtualClock, VirtualLoop, simulate
 from tests.simulation.mortal import OperatorBus
+from tests.tokens import TOKEN_ISSUER
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -68,7 +69,8 @@ class World:
         self.key = SigningKey(self.chance.randbytes(32))
         person = public_key(SigningKey(self.chance.randbytes(32)))
         self.operators = {person: "ana"}
-        self.operator = OperatorBus(self.server, "ana", operator_permissions(person), "OPERATORS", person)
+        allowed = operator_permissions(person, "admin")
+        self.operator = OperatorBus(self.server, "ana", allowed, "OPERATORS", person)
         self.server.buses.append(self.operator)
         names = [(ENROL, TOKEN), (ENROL, RENEWER), (agents_account("main"), AGENT)]
         self.signers = {role_key_name(*one): SeedSigner(self._account_key(), Kind.ACCOUNT) for one in names}
@@ -89,6 +91,7 @@ class World:
             bus_credential_file=nowhere,
             signing_seed_file=nowhere,
             operators=self.operators,
+            role_keys={TOKEN_ISSUER: "admin"},
             work_dir=nowhere,
         )
         bus = self.server.bus(holder)

@@ -42,7 +42,7 @@ async def buses(bus_fleet: FleetServer | None) -> AsyncIterator[Buses]:
         yield Buses(
             server.bus("controller"),
             server.bus("c1", streams.agent_permissions(C1), account="AGENTS", user="UAGENT"),
-            server.bus("operator", streams.operator_permissions(OPERATOR_KEY), account="OPERATORS"),
+            server.bus("operator", streams.operator_permissions(OPERATOR_KEY, "admin"), account="OPERATORS"),
             "UAGENT",
             "OPERATORS",
         )

@@ -128,7 +128,7 @@ async def echo(endpoint: str, message: Message) -> bytes:
 
 @pytest.fixture
 async def service(buses: Buses) -> AsyncIterator[Bus]:
-    endpoints = {verb: subjects.api(verb) for verb in ("get", "apply")}
+    endpoints = {verb: subjects.api(verb) for verb in ("list", "apply")}
     serving = asyncio.create_task(buses.controller.serve("fleet", "1.2.3", "the fleet", endpoints, echo))
     assert await wait_until(lambda: _answers(buses.operator), CLOCK, 10)
     yield buses.operator
@@ -145,20 +145,20 @@ async def _answers(bus: Bus) -> bool:
 
 
 async def test_a_request_is_answered_by_the_endpoint_and_names_who_asked(service: Bus, buses: Buses) -> None:
-    endpoint, data, information = orjson.loads((await service.request(subjects.api("get"), b"hello")).data)
-    assert (endpoint, data) == ("get", "hello")
+    endpoint, data, information = orjson.loads((await service.request(subjects.api("list"), b"hello")).data)
+    assert (endpoint, data) == ("list", "hello")
     assert orjson.loads(information)["acc"] == buses.operators_account
 
 
 async def test_a_failed_answer_says_why_and_the_service_goes_on(service: Bus) -> None:
-    failed = await service.request(subjects.api("get"), b"fail")
+    failed = await service.request(subjects.api("list"), b"fail")
     assert failed.headers["Nats-Service-Error-Code"] == NotFound.code
     assert "no bundle `web`" in failed.headers["Nats-Service-Error"]
     for bad in (b"crash", b"flood"):
-        answer = await service.request(subjects.api("get"), bad)
+        answer = await service.request(subjects.api("list"), bad)
         assert answer.headers["Nats-Service-Error-Code"]
         assert answer.data == b""
-    assert (await service.request(subjects.api("get"), b"again")).data
+    assert (await service.request(subjects.api("list"), b"again")).data
 
 
 async def test_a_service_is_found_and_described(service: Bus) -> None:
@@ -170,7 +170,7 @@ async def test_a_service_is_found_and_described(service: Bus) -> None:
     )
     described = orjson.loads((await service.request("$SRV.INFO.fleet", b"")).data)
     assert [endpoint["subject"] for endpoint in described["endpoints"]] == [
-        subjects.api("get"),
+        subjects.api("list"),
         subjects.api("apply"),
     ]
     stats = orjson.loads((await service.request(f"$SRV.STATS.fleet.{ping['id']}", b"")).data)
@@ -193,12 +193,12 @@ async def test_a_slow_answer_does_not_hold_up_the_others(buses: Buses) -> None:
         return message.data
 
     serving = asyncio.create_task(
-        buses.controller.serve("fleet", "1.2.3", "", {"get": subjects.api("get")}, answer)
+        buses.controller.serve("fleet", "1.2.3", "", {"list": subjects.api("list")}, answer)
     )
     try:
         assert await wait_until(lambda: _reaches(buses.operator), CLOCK, 10)
-        slow = asyncio.create_task(buses.operator.request(subjects.api("get"), b"slow"))
-        assert (await buses.operator.request(subjects.api("get"), b"fast")).data == b"fast"
+        slow = asyncio.create_task(buses.operator.request(subjects.api("list"), b"slow"))
+        assert (await buses.operator.request(subjects.api("list"), b"fast")).data == b"fast"
         free.set()
         assert (await slow).data == b"slow"
     finally:
@@ -208,7 +208,7 @@ async def test_a_slow_answer_does_not_hold_up_the_others(buses: Buses) -> None:
 
 async def _reaches(bus: Bus) -> bool:
     try:
-        return (await bus.request(subjects.api("get"), b"there")).data == b"there"
+        return (await bus.request(subjects.api("list"), b"there")).data == b"there"
     except BusUnavailable:
         return False
 
@@ -216,14 +216,14 @@ async def _reaches(bus: Bus) -> bool:
 async def test_a_request_that_nobody_hears_is_unavailable_at_once(buses: Buses) -> None:
     began = CLOCK.monotonic_s()
     with pytest.raises(BusUnavailable):
-        await buses.operator.request(subjects.api("get"), b"", timeout_s=30)
+        await buses.operator.request(subjects.api("list"), b"", timeout_s=30)
     assert CLOCK.monotonic_s() - began < 10
 
 
 async def test_a_request_that_nobody_answers_is_unavailable_when_its_time_is_up(buses: Buses) -> None:
     async with buses.controller.subscribe(subjects.ALL_API) as requests:
         with pytest.raises(BusUnavailable):
-            await buses.operator.request(subjects.api("get"), b"", timeout_s=0.2)
+            await buses.operator.request(subjects.api("list"), b"", timeout_s=0.2)
         assert (await next_of(requests)).data == b""
 
 

@@ -13,6 +13,7 @@ from fleetbus.cli.checks import AREAS, Check, fleet_checks, print_checks, summar
 from fleetbus.cli.contexts import spoken_to
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
+from fleetbus.cli.permission_checks import permission_checks
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import FleetbusError
 
@@ -25,20 +26,33 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command("doctor")
 @click.option("--vault-address", default="", help="Also look whether Vault answers from here.")
 @click.option("--vault-ca", type=_FILE, help="PEM file of the authority of Vault's certificate.")
+@click.option(
+    "--fleet-dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="FLEETBUS_FLEET_DIR",
+    help="Also compare the bus's permissions with the contract; or set FLEETBUS_FLEET_DIR.",
+)
 @click.option("--strict", is_flag=True, help="Warnings end with 1 as well.")
 @click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text")
 @pass_invocation
 def command(
-    invocation: Invocation, vault_address: str, vault_ca: Path | None, strict: bool, form: str
+    invocation: Invocation,
+    vault_address: str,
+    vault_ca: Path | None,
+    folder: Path | None,
+    strict: bool,
+    form: str,
 ) -> int:
     """
     \b
     fleetbus doctor
+    fleetbus doctor --fleet-dir fleet
     fleetbus doctor --vault-address https://vault.example.com:8200 -o json
 
     A check whose cause has failed already is skipped. Ends with 1 when a check failed.
     """
-    found = invocation.run_async(_checks(invocation, vault_address, vault_ca))
+    found = invocation.run_async(_checks(invocation, vault_address, vault_ca, folder))
     _print(invocation.output, found, form)
     states = {one.state for one in found}
     failed = "bad" in states or (strict and "warn" in states)
@@ -55,7 +69,9 @@ def _print(output: Output, found: list[Check], form: str) -> None:
         output.line(summary_line(found))
 
 
-async def _checks(invocation: Invocation, vault_address: str, vault_ca: Path | None) -> list[Check]:
+async def _checks(
+    invocation: Invocation, vault_address: str, vault_ca: Path | None, folder: Path | None
+) -> list[Check]:
     clock = SystemClock()
     began_s = clock.monotonic_s()
     name = spoken_to(invocation.context)
@@ -69,6 +85,7 @@ async def _checks(invocation: Invocation, vault_address: str, vault_ca: Path | N
         found.append(
             Check("fleet", "FB2001", "skip", "away clusters, held prunes: needs the controller first")
         )
+    found += await permission_checks(folder)
     if vault_address:
         found.append(await _vault(vault_address, vault_ca))
     return sorted(found, key=lambda one: AREAS.index(one.area))

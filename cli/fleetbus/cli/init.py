@@ -20,6 +20,7 @@ from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment import VaultPlace
+from fleetbus.schemas.roles import ROLES, OperatorRole
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -39,7 +40,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Three or five times: a bus of several servers. They meet at PORT + 2000.",
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the bus; 4222 for a new fleet.")
-@click.option("--operator", "operators", multiple=True, help="Added; `admin` for a new fleet.")
+@click.option(
+    "--operator",
+    "operators",
+    multiple=True,
+    metavar="NAME[=ROLE]",
+    help=f"Added, or given the role: {', '.join(ROLES)}, without one the last; `admin` for a new fleet.",
+)
 @click.option("--subscriber", "subscribers", multiple=True, help="Added; `events` for a new fleet.")
 @click.option("--vault-address", default="", help="https:// address of Vault, to write its part as well.")
 @click.option("--vault-token-file", type=_FILE, help="Its owner's token; or set VAULT_TOKEN.")
@@ -96,11 +103,13 @@ def command(
     if not there and not (name and (hosts or nodes)):
         raise click.UsageError("Say --name, and --host or --node.")
     known = read_record(folder) if there else None
+    roles = dict(parse_operator(one) for one in operators)
     plan = FleetPlan(
         name or (known.fleet if known else ""),
         hosts,
         port or 0,
-        operators=operators,
+        operators=tuple(roles),
+        roles={name: role for name, role in roles.items() if role},
         subscribers=subscribers,
         nodes=tuple(parse_node(one, port or 4222) for one in nodes),
         signing=signing,
@@ -114,7 +123,7 @@ def command(
     if given is not None:
         invocation.run_async(_vault(given, vault_token_file, vault_ca, folder, output))
     if not no_context:
-        _save_context(folder, record, operators, output)
+        _save_context(folder, record, tuple(roles), output)
     output.line(f"fleet/{record.fleet} ", Cell("ready", "good"), f" in {folder}")
     _next(output, folder, record)
     return exit_codes.DONE
@@ -145,6 +154,15 @@ async def _online(folder: Path, record: FleetRecord) -> None:
     await make_streams(folder, clock)
 
 
+def parse_operator(given: str) -> tuple[str, OperatorRole | None]:
+    """`NAME[=ROLE]`. Raises UsageError."""
+    name, equals, word = given.partition("=")
+    role = next((one for one in ROLES if one == word), None)
+    if not name or (equals and role is None):
+        raise click.UsageError(f"--operator `{given}`: write NAME or NAME=ROLE, of {', '.join(ROLES)}.")
+    return name, role
+
+
 def parse_node(given: str, default_port: int) -> Node:
     """`NAME=HOST[:PORT]`, an address of IPv6 in brackets. Raises UsageError."""
     name, equals, place = given.partition("=")
@@ -170,7 +188,7 @@ async def _vault(
 def _save_context(folder: Path, record: FleetRecord, asked: tuple[str, ...], output: Output) -> None:
     from fleetbus.cli.contexts import save, user_of
 
-    known = [one.name for one in record.people if one.role == "operator"]
+    known = [one.name for one in record.people if one.kind == "operator"]
     before = user_of(record.fleet)
     operator = asked[0] if asked else before if before in known else known[0]
     written = save(

@@ -55,6 +55,8 @@ COMMANDS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         (
             ("init", "make a fleet: keys, certificates, configuration, streams, Vault's policies"),
             ("cluster", "join or remove a cluster"),
+            ("operator", "a credential for somebody, with a role"),
+            ("subscriber", "a credential for a team that reads events"),
             ("local", "a whole fleet on this machine"),
             ("context", "which fleet is spoken to: list, use"),
         ),

@@ -14,6 +14,7 @@ from fleetbus.client.context import Context
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas import subjects
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, NotPermitted, SettingsInvalid
 
 CONNECT_TIMEOUT_S = 6.0
@@ -46,10 +47,9 @@ class _Heard:
 
 
 @asynccontextmanager
-async def connected_bus(context: Context, clock: Clock) -> AsyncIterator[NatsBus]:
-    """A connected bus. Raises SettingsInvalid, NotPermitted, BusUnavailable."""
+async def connected_bus(context: Context, credential: Credential, clock: Clock) -> AsyncIterator[NatsBus]:
+    """A connected bus, with the context's credential. Raises SettingsInvalid, NotPermitted, BusUnavailable."""
     heard = _Heard()
-    credential = await asyncio.to_thread(context.credential)
     settings = BusSettings(
         servers=context.servers,
         credential=credential,

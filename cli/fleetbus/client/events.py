@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from fleetbus.client.connection import logger
+from fleetbus.client.event_sources import EventSource, Page
 from fleetbus.runtime.clock import Clock
-from fleetbus.runtime.ports import Bus, Message, Subscription
-from fleetbus.schemas import subjects
+from fleetbus.runtime.ports import Bus, Subscription
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, Stale
 from fleetbus.schemas.events import CloudEvent
-from fleetbus.schemas.streams import EVENTS
 
 Since = int | datetime | None
 """The last sequence that was seen; a moment; or None for whatever happens from now on."""
 
-PAGE = 500
 LOOK_EVERY_S = 20.0
 """Also without a hint: hints are delivered at most once."""
 _RETRY_S = 0.2
 _PATIENCE = 40
-_LEFT = "Nats-Num-Pending"
 
 
 class Event(CloudEvent):
@@ -69,41 +66,42 @@ class _Hints:
 
 
 async def events(
-    bus: Bus, clock: Clock, pattern: str, since: Since, *, follow: bool
+    source: EventSource, bus: Bus, clock: Clock, pattern: str, since: Since, *, follow: bool
 ) -> AsyncGenerator[Event, None]:
     """Events of the types that `pattern` names (`bundle.*`, `bundle.applied`, `*`), oldest first.
 
     With `follow` it ends only by cancellation or `aclose`, and survives reconnects. Raises DocumentInvalid
     (pattern), Stale (`since` lies beyond the stream), NotPermitted, BusUnavailable (without `follow`).
     """
-    subject = subjects.events_matching(pattern)
+    wanted = source.subjects(pattern)
     if not follow:
         if since is None:
             return
-        place = await _start(bus, since)
-        while page := await _page(bus, subject, place):
-            for message in page:
-                if (event := _event(message)) is not None:
+        place = await _start(source, since)
+        while True:
+            page = await _page(source, pattern, place)
+            for stored in page.events:
+                if (event := _event(*stored)) is not None:
                     yield event
-            if len(page) < PAGE:
+            if not page.more:
                 return
         return
-    async with bus.subscribe(subject) as live, _listening(live) as hints:
-        place = await _start(bus, since)
+    async with _listening(bus, wanted) as hints:
+        place = await _start(source, since)
         empty = 0
         while True:
             connection = bus.connection
             try:
-                page = await _page(bus, subject, place)
+                page = await _page(source, pattern, place)
             except BusUnavailable:
                 await clock.sleep(clock.jitter(_RETRY_S))
                 await bus.wait_connected()
                 continue
-            for message in page:
-                if (event := _event(message)) is not None:
+            for stored in page.events:
+                if (event := _event(*stored)) is not None:
                     yield event
-            empty = 0 if page else empty + 1
-            if len(page) == PAGE or (page and hints.newest > place.after):
+            empty = 0 if page.events else empty + 1
+            if page.more or (page.events and hints.newest > place.after):
                 continue
             if hints.newest > place.after and empty <= _PATIENCE:
                 # The server that was asked does not have yet what another one has announced.
@@ -113,14 +111,17 @@ async def events(
 
 
 @asynccontextmanager
-async def _listening(live: Subscription) -> AsyncIterator[_Hints]:
+async def _listening(bus: Bus, wanted: tuple[str, ...]) -> AsyncIterator[_Hints]:
     hints = _Hints()
-    listening = asyncio.create_task(hints.listen(live), name="hints of events")
-    try:
-        yield hints
-    finally:
-        listening.cancel()
-        await asyncio.wait([listening])
+    async with AsyncExitStack() as stack:
+        lives = [await stack.enter_async_context(bus.subscribe(subject)) for subject in wanted]
+        listening = [asyncio.create_task(hints.listen(live), name="hints of events") for live in lives]
+        try:
+            yield hints
+        finally:
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
 
 
 async def _hint(bus: Bus, clock: Clock, hints: _Hints, sequence: int, connection: int) -> None:
@@ -141,21 +142,18 @@ async def _hint(bus: Bus, clock: Clock, hints: _Hints, sequence: int, connection
             raise error
 
 
-async def _page(bus: Bus, subject: str, place: _Place) -> list[Message]:
+async def _page(source: EventSource, pattern: str, place: _Place) -> Page:
     """The next stored events; moves `place` behind them."""
-    if place.moment is not None:
-        page = await bus.get_many(EVENTS.name, subject, since=place.moment, limit=PAGE)
-    else:
-        page = await bus.get_many(EVENTS.name, subject, after=place.after, limit=PAGE)
-    if page:
-        place.after, place.moment = page[-1].sequence, None
+    page = await source.page(pattern, place.after, place.moment)
+    if page.events:
+        place.after, place.moment = page.events[-1][0], None
     return page
 
 
-async def _start(bus: Bus, since: Since) -> _Place:
+async def _start(source: EventSource, since: Since) -> _Place:
     if isinstance(since, datetime):
         return _Place(moment=since)
-    newest = await newest_sequence(bus, since or 0)
+    newest = await source.newest(since or 0)
     if since is None:
         return _Place(newest)
     if since > newest:
@@ -167,32 +165,11 @@ async def _start(bus: Bus, since: Since) -> _Place:
     return _Place(since)
 
 
-async def newest_sequence(bus: Bus, known: int = 0) -> int:
-    """The newest event's sequence, 0 when there is none; found by what the server says is left.
-
-    `known` is where to begin; when nothing lies behind it, everything is looked at.
-    """
-    after, newest = max(0, known - 1), 0
-    while True:
-        found = await bus.get_many(EVENTS.name, subjects.ALL_EVENTS, after=after, limit=1)
-        if not found and after and not newest:
-            after = 0
-            continue
-        if not found:
-            return newest
-        if known and not newest and after == known - 1 and found[0].sequence > known + 1:
-            logger.warning("events up to sequence %s are not kept any more", found[0].sequence - 1)
-        newest = found[0].sequence
-        left = found[0].headers.get(_LEFT, "")
-        # As many as are left lie behind it, each with a sequence of its own.
-        after = newest + max(0, int(left) - 1) if left.isascii() and left.isdigit() else newest
-
-
-def _event(message: Message) -> Event | None:
+def _event(sequence: int, content: bytes) -> Event | None:
     """None for what is no event; only the controller writes the stream, so it is newer than this client."""
     try:
-        stored = CloudEvent.from_bytes(message.data)
+        stored = CloudEvent.from_bytes(content)
     except MessageMalformed:
-        logger.warning("event %s cannot be read", message.sequence)
+        logger.warning("event %s cannot be read", sequence)
         return None
-    return Event(**stored.model_dump(), sequence=message.sequence)
+    return Event(**stored.model_dump(), sequence=sequence)

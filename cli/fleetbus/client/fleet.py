@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from fleetbus.client.connection import connected_bus
 from fleetbus.client.context import Context
+from fleetbus.client.event_sources import ApiSource, EventSource, StreamSource
 from fleetbus.client.events import Event, Since, events
 from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.ports import Bus
@@ -22,8 +24,10 @@ from fleetbus.schemas.enrolment_api import (
     EnrolmentsResult,
     TokenRequest,
 )
-from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed
+from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, NotPermitted
 from fleetbus.schemas.models import Received, Written
+from fleetbus.schemas.nats_jwt import Claims
+from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, bus_refusal, granted_types, told_role
 
 R = TypeVar("R", bound=Received)
 
@@ -41,17 +45,23 @@ _RETRY_S = (0.1, 5.0)
 async def connect(context: Context, *, clock: Clock | None = None) -> AsyncIterator[Fleet]:
     """The fleet of a context. Raises SettingsInvalid, NotPermitted, BusUnavailable."""
     clock = clock or SystemClock()
-    async with connected_bus(context, clock) as bus:
-        yield Fleet(bus, clock)
+    credential = await asyncio.to_thread(context.credential)
+    async with connected_bus(context, credential, clock) as bus:
+        yield Fleet(bus, clock, credential.claims)
 
 
 class Fleet:
     """A connected fleet. Every method raises what the controller answered, as an error of the one tree;
     BusUnavailable when no controller answers; NotPermitted when the credential may not ask."""
 
-    def __init__(self, bus: Bus, clock: Clock) -> None:
+    def __init__(self, bus: Bus, clock: Clock, claims: Claims | None = None) -> None:
+        """`claims`: of the token with which the bus is connected."""
         self._bus = bus
         self._clock = clock
+        self._name, self._role = (claims.name, told_role(claims)) if claims else ("", "")
+        self._source: EventSource = StreamSource(bus)
+        if claims and self._role == SUBSCRIBER_OF_TYPES:
+            self._source = ApiSource(self._read_events, granted_types(claims))
 
     async def apply(
         self, documents: Iterable[Mapping[str, Any]], *, dry_run: bool = False, reason: str = ""
@@ -162,8 +172,8 @@ class Fleet:
 
     async def list_commands(self, *, cluster: str = "") -> tuple[CommandRow, ...]:
         """Open commands and those that ended lately, newest first."""
-        asked = api.CommandRequest(action="list", cluster=cluster)
-        return (await self._ask("command", asked, api.CommandsResult)).commands
+        asked = api.CommandsRequest(cluster=cluster)
+        return (await self._ask("commands", asked, api.CommandsResult)).commands
 
     async def overview(self) -> api.Overview:
         return await self._ask("overview", None, api.Overview)
@@ -173,11 +183,15 @@ class Fleet:
     ) -> AsyncGenerator[Event, None]:
         """What happened and, with `follow`, what happens: CloudEvents, each once, in order.
 
-        `type`: `bundle.*`, `bundle.applied`, `*`. `since`: the sequence of the last event that was dealt
-        with, a moment, or None for from now on. Keep `event.sequence` once an event is dealt with: whoever
-        resumes with it misses nothing and sees nothing twice.
+        `type`: `bundle.*`, `bundle.applied`, or `*` for all that the credential may read; who may read some types only
+        reads through the controller. `since`: the sequence of the last event that was dealt with, a moment, or None
+        for from now on. Keep `event.sequence` once an event is dealt with: whoever resumes with it misses nothing and
+        sees nothing twice.
         """
-        return events(self._bus, self._clock, type, since, follow=follow)
+        return events(self._source, self._bus, self._clock, type, since, follow=follow)
+
+    async def _read_events(self, asked: api.EventsRequest) -> api.EventsResult:
+        return await self._ask("events", asked, api.EventsResult)
 
     async def audit(
         self,
@@ -220,6 +234,8 @@ class Fleet:
             message = await self._bus.request(subject, data, timeout_s=timeout_s)
         except BusUnavailable as error:
             raise _nobody_answers(error) from error
+        except NotPermitted as error:
+            raise bus_refusal(verb, self._name, self._role) from error
         answer = api.Answer.from_bytes(message.data)
         if not answer.ok:
             raise _refusal(answer)

@@ -34,7 +34,8 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """`operators`: public nkey → name, read afresh each time. `version`: this controller's.
+    """`operators`: public nkey → name, `roles`: public key of what signed a token → role; both read afresh each
+    time. `version`: this controller's.
     `issuer`: makes the users of clusters; None where the settings name no keys for it. `sign`: as the controller.
     `settings_problem`: why the settings as they are now cannot be read, or nothing.
 
@@ -58,6 +59,7 @@ class Desk:
     recent: Recent
     capabilities: Sequence[Capability]
     operators: Callable[[], Mapping[str, str]]
+    roles: Callable[[], Mapping[str, str]]
     version: str
     settings_problem: Callable[[], str] = lambda: ""
     watching: list[str] = field(default_factory=list)
@@ -68,11 +70,14 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question: who asks, with which public nkey, and the bytes of what is asked."""
+    """One question: who asks, with which public nkey, in which role, and the bytes of what is asked."""
 
     by: str
     data: bytes
     key: str = ""
+    role: str = ""
+    types: tuple[str, ...] | None = None
+    """Of events, for a subscriber who may read only those."""
 
     def author(self, action: str, reason: str = "") -> Author:
         """Who asks, as the author of what is done."""

@@ -15,7 +15,7 @@ from fleetbus.schemas import conditions, subjects
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.capabilities.clusters import CONNECTED, HEARTBEAT_S, MISSED_HEARTBEATS
 from fleetbus.schemas.errors import MessageMalformed
-from fleetbus.schemas.nats_jwt import read
+from fleetbus.schemas.nats_jwt import Claims, read
 from fleetbus.schemas.states import Heartbeat
 
 AWAY_AFTER_S = HEARTBEAT_S * MISSED_HEARTBEATS
@@ -100,12 +100,17 @@ def requester(message: Message) -> str:
     connected. Empty when the message did not cross. Meaningless for stored messages, whose headers anybody could
     have written.
     """
-    text = message.headers.get(REQUEST_INFO, "")
-    if not text:
+    if not message.headers.get(REQUEST_INFO, ""):
         return ""
+    claims = requester_claims(message)
+    return claims.subject if claims else "unreadable"
+
+
+def requester_claims(message: Message) -> Claims | None:
+    """The whole token of who sent it, which the server has verified; None when there is none to be read."""
     try:
-        told = parse_json(text.encode())
+        told = parse_json(message.headers.get(REQUEST_INFO, "").encode())
         token = told.get("jwt") if isinstance(told, dict) else None
-        return read(token).subject if isinstance(token, str) else "unreadable"
+        return read(token) if isinstance(token, str) else None
     except MessageMalformed:
-        return "unreadable"
+        return None

@@ -34,6 +34,9 @@ class Settings(Written):
         default=(), description="Public nkeys that signed the stored documents before a change of the key."
     )
     operators: dict[str, str] = Field(default_factory=dict, description="Public nkey: name.")
+    role_keys: dict[str, str] = Field(
+        default_factory=dict, description="Public key that signs operators' tokens: the role that this gives."
+    )
     root: str = Field(default="", description="The fleet's root: its public key, which join tokens pin.")
     accounts: dict[str, str] = Field(
         default_factory=dict, description="Public keys of the bus's accounts in which clusters have users."
@@ -120,7 +123,7 @@ def read_secret(path: Path) -> str:
 
 
 class Current:
-    """What of the settings may change while the program runs: operators, and the accounts of realms.
+    """What may change while the program runs: operators, the keys of roles, and the accounts of realms.
 
     Read again when the file was written; a broken file leaves the last good ones.
     """
@@ -134,6 +137,10 @@ class Current:
     def operators(self) -> Mapping[str, str]:
         """Public nkey → name."""
         return self._read().operators
+
+    def roles(self) -> Mapping[str, str]:
+        """Public key that signs tokens → role."""
+        return self._read().role_keys
 
     def accounts(self) -> Mapping[str, str]:
         """Name → public key."""

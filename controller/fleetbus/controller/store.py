@@ -104,8 +104,12 @@ class Documents:
         *,
         dry_run: bool = False,
         beside: Beside | None = None,
+        permit: Callable[[Stored | None, Stored], None] = lambda before, after: None,
     ) -> list[Applied]:
-        """All or none. Raises Refused, SequenceConflict, BusUnavailable."""
+        """All or none. `permit` is told each change before it is written, and may raise.
+
+        Raises Refused, SequenceConflict, BusUnavailable.
+        """
         if len(wanted) > MOST_AT_ONCE:
             raise DocumentInvalid(f"{len(wanted)} documents at once are more than {MOST_AT_ONCE}")
         keys = [(one.kind, one.metadata.name) for one in wanted]
@@ -120,6 +124,8 @@ class Documents:
                 for before in (self._known.document(key),)
             ]
             changed = [(before, after) for before, after in pairs if after is not before]
+            for before, after in changed:
+                permit(before, after)
             if dry_run or not (changed or beside):
                 break
             try:

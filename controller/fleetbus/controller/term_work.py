@@ -59,6 +59,7 @@ class Fleet:
     signing_key: SigningKey
     capabilities: Sequence[Capability]
     operators: Callable[[], Mapping[str, str]]
+    roles: Callable[[], Mapping[str, str]]
     version: str
     issuer: Issuer | None = None
     root: str = ""
@@ -102,6 +103,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         recent=recent,
         capabilities=fleet.capabilities,
         operators=fleet.operators,
+        roles=fleet.roles,
         version=fleet.version,
         settings_problem=fleet.settings_problem,
     )

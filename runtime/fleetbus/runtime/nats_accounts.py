@@ -12,6 +12,12 @@ from fleetbus.schemas.nats_jwt import read
 _TIMEOUT_S = 5.0
 
 
+async def get_account(bus: Bus, key: str) -> str:
+    """The token that the servers have for the account of this public key; '' for none. Raises BusUnavailable."""
+    message = await bus.request(subjects.claims_lookup(key), b"", timeout_s=_TIMEOUT_S)
+    return message.data.decode("utf-8", "replace").strip()
+
+
 async def put_account(bus: Bus, token: str) -> None:
     """Every server keeps this account's token from now on, and acts on it at once.
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from fleetbus.schemas import subjects
 from fleetbus.schemas.nats_jwt import Claims
+from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, TYPES_TAG, role_tag, types_tag
 from fleetbus.schemas.streams import (
     ARTIFACTS,
     DESIRED,
@@ -28,11 +29,12 @@ from fleetbus.schemas.streams import (
     renewer_permissions,
     subscriber_permissions,
     token_permissions,
+    types_permissions,
 )
 from fleetbus.schemas.subjects import ROOT, ClusterId, cluster_name
 
 SYS, FLEET, OPERATORS, ENROL = "SYS", "FLEET", "OPERATORS", "ENROL"
-SYSTEM, CONTROLLER, OPERATOR, SUBSCRIBER, AGENT = "system", "controller", "operator", "subscriber", "agent"
+SYSTEM, CONTROLLER, SUBSCRIBER, AGENT = "system", "controller", "subscriber", "agent"
 TOKEN, RENEWER = "token", "renewer"
 
 CONNECTIONS_AN_AGENT = 2
@@ -52,6 +54,7 @@ ENROL_PAYLOAD_BYTES = 64 * 1024
 
 _AGENTS = "AGENTS_"
 _NAME, _SUBJECT, _REALM = "{{name()}}", "{{subject()}}", "{{tag(realm)}}"
+_TYPES = f"{{{{tag({TYPES_TAG})}}}}"
 # Stand in a template's place where a permission is built; neither occurs in any other subject.
 _ANY_CLUSTER, _ANY_REALM = "x-any-cluster-x", "x-any-realm-x"
 _ANY_KEY = "U" + "A" * 55
@@ -134,8 +137,9 @@ def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
         Account(
             OPERATORS,
             (
-                Role(OPERATOR, _template(operator_permissions(_ANY_KEY))),
+                *(Role(role, _template(operator_permissions(_ANY_KEY, role))) for role in ROLES),
                 Role(SUBSCRIBER, _template(subscriber_permissions(_ANY_KEY))),
+                Role(SUBSCRIBER_OF_TYPES, _template(types_permissions(_ANY_KEY, (_TYPES,)))),
             ),
             imports=(
                 Import("service", subjects.ALL_API, share=True),
@@ -261,12 +265,16 @@ def user_claims(
     *,
     realm: str = "",
     expires_at: int = 0,
+    types: tuple[str, ...] = (),
 ) -> Claims:
-    """A user of a role, whose name (and realm, in ENROL) stands in its permissions: both are checked here."""
+    """A user of a role, whose name, realm (in ENROL) and types stand in its permissions: all are checked here."""
     signing_key = keys.roles[role_key_name(account, role)]
     body: dict[str, Any] = {"issuer_account": keys.accounts[account]}
-    if realm:
-        body["tags"] = [f"realm:{cluster_name(realm)}"]
+    tags = [f"realm:{cluster_name(realm)}"] if realm else []
+    if account == OPERATORS:
+        tags += [role_tag(role), *(types_tag(one) for one in types)]
+    if tags:
+        body["tags"] = tags
     return Claims("user", nkey, signing_key, cluster_name(name), issued_at, expires_at, body)
 
 

@@ -13,30 +13,14 @@ from fleetbus.schemas import errors
 from fleetbus.schemas.capabilities.bundles import Exclusion
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
 from fleetbus.schemas.models import Moment, Received, Written
+from fleetbus.schemas.roles import NEEDS
 
 MAX_REASON = 1024
 """Characters in which an operator says why."""
 
 SERVICE_NAME = "fleetbus-controller"
 
-VERBS: tuple[str, ...] = (
-    "apply",
-    "list",
-    "watch",
-    "describe",
-    "explain",
-    "delete",
-    "release",
-    "sync",
-    "revoke",
-    "command",
-    "overview",
-    "remove",
-    "audit",
-    "token",
-    "approve",
-    "enrolments",
-)
+VERBS: tuple[str, ...] = tuple(NEEDS)
 """Each verb is a subject `fleet.v1.api.<verb>` and an endpoint of the NATS service."""
 
 
@@ -230,13 +214,19 @@ class RevokeRequest(Written):
 
 
 class CommandRequest(Written):
-    """action `run` takes `order`; `cancel` takes `id` and may take `reason`; `list` may take `cluster`."""
+    """action `run` takes `order`; `cancel` takes `id` and may take `reason`."""
 
-    action: Literal["run", "list", "cancel"]
+    action: Literal["run", "cancel"]
     order: CommandOrder | None = None
     id: str = ""
     cluster: str = ""
     reason: str = Field(default="", max_length=MAX_REASON)
+
+
+class CommandsRequest(Written):
+    """Open commands and those that ended lately, of one cluster or of all."""
+
+    cluster: str = ""
 
 
 class RemoveRequest(Written):
@@ -283,6 +273,30 @@ class AuditResult(Received):
     keys: tuple[str, ...] = ()
 
 
+class EventsRequest(Written):
+    """Events behind a place in the stream, or from a moment on, oldest first. A `limit` of 0 asks where it ends."""
+
+    type: str = "*"
+    after: int = Field(default=0, ge=0)
+    since: Moment | None = None
+    limit: int = Field(default=200, ge=0, le=200)
+
+
+class EventRow(Received):
+    """A CloudEvent as it is stored, and its place in the stream."""
+
+    sequence: int
+    event: str
+
+
+class EventsResult(Received):
+    """Of a subscriber of types, those types alone. `newest` is the last place in the stream, of any type."""
+
+    rows: tuple[EventRow, ...] = ()
+    more: bool = False
+    newest: int = 0
+
+
 class Described(Received):
     """Answer to `describe`: the document with its status, what is known only now, its last CloudEvents."""
 
@@ -302,7 +316,7 @@ class Accepted(Received):
 
 
 class CommandsResult(Received):
-    """Answer to `command`: the rows that the action was about, newest first."""
+    """Answer to `command` and `commands`: the rows that the action was about, newest first."""
 
     commands: tuple[CommandRow, ...] = ()
 

@@ -182,6 +182,12 @@ CODES: Final[tuple[Code, ...]] = (
         "wrong.",
     ),
     Code(
+        "FB3006",
+        "Permissions differ",
+        "The running bus lets somebody do more or less than the contract says.",
+        "Give it its accounts again: `fleetbus init --out DIR --online`.",
+    ),
+    Code(
         "FB3010",
         "Message malformed",
         "Bytes on the bus are no message of this contract. They were left out, the rest goes on.",
@@ -241,6 +247,12 @@ CODES: Final[tuple[Code, ...]] = (
         "A join token was used, has expired, or is for another name or cluster; or the name belongs to another "
         "cluster. Nothing was given; an event tells of it.",
         "Make a new token with `fleetbus cluster join NAME`; if nobody knows of the attempt, look who has the token.",
+    ),
+    Code(
+        "FB5004",
+        "Role does not suffice",
+        "Each verb needs a role: viewer, operator, approver or admin. The message says which, and which one has.",
+        "Take a context that may, or ask who runs the fleet for the role: docs/security/permissions.md.",
     ),
     Code(
         "FB6001",

@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetbus.schemas import subjects
 from fleetbus.schemas.catalogue import CAPABILITIES
+from fleetbus.schemas.roles import SUBSCRIBER_VERBS, OperatorRole, verbs_of
 from fleetbus.schemas.subjects import ROOT, ClusterId
 
 ASPECTS: tuple[str, ...] = tuple(aspect for capability in CAPABILITIES for aspect in capability.ASPECTS)
@@ -167,11 +168,26 @@ def renewer_permissions(cluster: ClusterId, nkey: str) -> Permissions:
     return Permissions((subjects.renew(cluster),), (subjects.personal_inbox(nkey) + ".>",))
 
 
-def operator_permissions(nkey: str) -> Permissions:
-    """An operator speaks to the controller's API and reads every event."""
+def operator_permissions(nkey: str, role: OperatorRole) -> Permissions:
+    """An operator asks the controller the verbs of the role, and reads every event."""
     return Permissions(
-        publish=(subjects.ALL_API, subjects.ALL_SERVICES, subjects.direct_get(EVENTS.name)),
+        publish=(
+            *(subjects.api(verb) for verb in verbs_of(role)),
+            subjects.ALL_SERVICES,
+            subjects.direct_get(EVENTS.name),
+        ),
         subscribe=(subjects.personal_inbox(nkey) + ".>", subjects.ALL_EVENTS),
+    )
+
+
+def types_permissions(nkey: str, types: tuple[str, ...]) -> Permissions:
+    """A subscriber of these types alone (each as it ends a subject) resumes through the controller, which knows them.
+
+    A direct get would read every type.
+    """
+    return Permissions(
+        publish=tuple(subjects.api(verb) for verb in SUBSCRIBER_VERBS),
+        subscribe=(subjects.personal_inbox(nkey) + ".>", *(subjects.events_below(one) for one in types)),
     )
 
 

@@ -186,11 +186,21 @@ def events_matching(pattern: str) -> str:
     """The subscription for an operator's pattern of types: `bundle.*`, `bundle.applied`, `*`."""
     if pattern in {"*", ">", ""}:
         return ALL_EVENTS
+    return events_below(types_below(pattern))
+
+
+def events_below(tail: str) -> str:
+    """The subscription to the types that `types_below` gave, of every cluster."""
+    return f"{ROOT}.event.*.*.{tail}"
+
+
+def types_below(pattern: str) -> str:
+    """A pattern of types as it ends a subject: `bundle.*` is `bundle.>`. Raises DocumentInvalid."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*(\.\*)?", pattern):
         raise DocumentInvalid(
             f"`{pattern[:80]}` is no pattern of event types", remedy="write `bundle.*` or `bundle.applied`"
         )
-    return f"{ROOT}.event.*.*.{pattern[:-1] + '>' if pattern.endswith('.*') else pattern}"
+    return pattern[:-1] + ">" if pattern.endswith(".*") else pattern
 
 
 def _place(cluster: str) -> str:
@@ -254,6 +264,11 @@ SYSTEM_INBOX = "_INBOX_system"
 
 CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
 """An account's new token, for every server (system account only)."""
+
+
+def claims_lookup(account: str) -> str:
+    """The question what the servers have for the account of this public key (system account only)."""
+    return f"$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP"
 
 
 def direct_get(stream: str, subject: str = "") -> str:

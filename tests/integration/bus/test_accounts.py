@@ -14,7 +14,7 @@ from fleetbus.runtime.ports import Put
 from fleetbus.schemas import streams, subjects
 from fleetbus.schemas.errors import NotPermitted
 from fleetbus.schemas.subjects import ClusterId
-from tests.bus_server import FleetServer
+from tests.bus_server import OPERATORS_BY_ROLE, FleetServer
 from tests.integration.bus.raw import RawPublisher, raw_publisher
 from tests.waiting import wait_until
 
@@ -214,7 +214,7 @@ async def test_agents_of_one_account_do_not_hear_each_other(fleet: FleetServer, 
             assert (await nudges.__anext__()).sequence == own
 
 
-@pytest.mark.parametrize("who", ["operator", "subscriber"])
+@pytest.mark.parametrize("who", ["operator", "subscriber", *OPERATORS_BY_ROLE.values()])
 @pytest.mark.parametrize(
     "subject",
     [*API_FORMS, subjects.state(C1, "facts"), *FOREIGN[:13]],
@@ -240,7 +240,7 @@ async def test_a_subscriber_reads_events_and_resumes_but_asks_the_controller_not
         missed = await subscriber.get_many("EVENTS", subjects.ALL_EVENTS, after=sequence)
         assert [message.sequence for message in missed] == [last]
         with pytest.raises(NotPermitted):
-            await subscriber.request(subjects.api("get"), b"")
+            await subscriber.request(subjects.api("list"), b"")
 
 
 async def test_a_reply_through_an_import_reaches_its_operator_only(
@@ -250,7 +250,7 @@ async def test_a_reply_through_an_import_reaches_its_operator_only(
         return b"answer"
 
     serving = asyncio.create_task(
-        controller.serve("fleet", "1.0.0", "", {"get": subjects.api("get")}, answer)
+        controller.serve("fleet", "1.0.0", "", {"list": subjects.api("list")}, answer)
     )
     try:
         async with fleet.bus("operator") as operator:
@@ -260,7 +260,7 @@ async def test_a_reply_through_an_import_reaches_its_operator_only(
                 return bool(orjson.loads(found.data)["name"] == "fleet")
 
             assert await wait_until(there, CLOCK, 10)
-            assert (await operator.request(subjects.api("get"), b"")).data == b"answer"
+            assert (await operator.request(subjects.api("list"), b"")).data == b"answer"
     finally:
         serving.cancel()
         await asyncio.wait([serving])

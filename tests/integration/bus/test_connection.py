@@ -131,7 +131,7 @@ async def test_a_request_under_way_fails_when_the_connection_ends(
     fleet: FleetServer, controller: NatsBus
 ) -> None:
     async with controller.subscribe(subjects.ALL_API) as requests, fleet.bus("operator") as operator:
-        asking = asyncio.create_task(operator.request(subjects.api("get"), b"", timeout_s=60))
+        asking = asyncio.create_task(operator.request(subjects.api("list"), b"", timeout_s=60))
         await asyncio.wait_for(requests.__anext__(), 10)
         await operator.reconnect()
         with pytest.raises(BusUnavailable):

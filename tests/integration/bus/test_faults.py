@@ -223,13 +223,13 @@ async def test_a_service_answers_again_after_a_crash_of_the_server(
     async def answer(endpoint: str, message: Message) -> bytes:
         return message.data
 
-    endpoints = {"get": subjects.api("get")}
+    endpoints = {"list": subjects.api("list")}
     serving = asyncio.create_task(controller.serve("fleet", "1.0.0", "", endpoints, answer))
     async with own_fleet.bus("operator") as operator:
 
         async def answers() -> bool:
             try:
-                return (await operator.request(subjects.api("get"), b"x")).data == b"x"
+                return (await operator.request(subjects.api("list"), b"x")).data == b"x"
             except BusUnavailable:
                 return False
 

@@ -146,7 +146,7 @@ async def test_a_service_answers_a_hostile_reply_and_goes_on(fleet: FleetServer,
     async def answer(endpoint: str, message: Message) -> bytes:
         return b"answer"
 
-    endpoints = {"get": subjects.api("get")}
+    endpoints = {"list": subjects.api("list")}
     serving = asyncio.create_task(controller.serve("fleet", "1.0.0", "", endpoints, answer))
     try:
         async with fleet.bus("operator") as operator, raw_publisher(fleet, "operator") as peer:
@@ -154,8 +154,8 @@ async def test_a_service_answers_a_hostile_reply_and_goes_on(fleet: FleetServer,
             inbox = subjects.personal_inbox(fleet.public_key("operator")).encode()
             for hostile in HOSTILE:
                 reply = hostile.reply or inbox + b".x"
-                await peer.publish(subjects.api("get").encode(), b"", reply=reply, block=hostile.block)
-            assert (await operator.request(subjects.api("get"), b"")).data == b"answer"
+                await peer.publish(subjects.api("list").encode(), b"", reply=reply, block=hostile.block)
+            assert (await operator.request(subjects.api("list"), b"")).data == b"answer"
         assert not serving.done()
     finally:
         serving.cancel()
@@ -165,7 +165,7 @@ async def test_a_service_answers_a_hostile_reply_and_goes_on(fleet: FleetServer,
 async def responding(bus: NatsBus) -> None:
     async def answers() -> bool:
         try:
-            await bus.request(subjects.api("get"), b"")
+            await bus.request(subjects.api("list"), b"")
         except BusUnavailable:
             return False
         return True

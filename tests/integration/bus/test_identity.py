@@ -26,7 +26,6 @@ from fleetbus.schemas.accounts import (
     CONTROLLER,
     ENROL,
     FLEET,
-    OPERATOR,
     OPERATORS,
     role_key_name,
     user_claims,
@@ -34,6 +33,7 @@ from fleetbus.schemas.accounts import (
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.nats_jwt import Claims, read
 from fleetbus.schemas.nkeys import Kind, public_key, seed_of
+from fleetbus.schemas.roles import ADMIN
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import CLOCK, FleetServer
 from tests.integration.bus.raw import raw_publisher
@@ -135,7 +135,7 @@ async def test_a_token_without_its_seed_is_nothing(fleet: FleetServer) -> None:
 async def test_the_key_that_signs_agents_makes_no_operator(fleet: FleetServer) -> None:
     key, record = SigningKey.generate(), read_record(fleet.folder)
     agents = record.roles[role_key_name(AGENTS, AGENT)]
-    for account, role in ((OPERATORS, OPERATOR), (FLEET, CONTROLLER)):
+    for account, role in ((OPERATORS, ADMIN), (FLEET, CONTROLLER)):
         claims = user_claims(public_key(key), "ana", account, role, record.keys, 1)
         forged = await sign(replace(claims, issuer=agents), await _role(fleet, agents))
         assert await refused(fleet, Credential(forged, seed_of(key)))

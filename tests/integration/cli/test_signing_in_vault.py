@@ -122,7 +122,7 @@ async def test_a_fleet_whose_keys_are_in_vault_runs(
     monkeypatch.setenv("VAULT_TOKEN", openbao.root_token)
     assert (await asyncio.to_thread(run, None, *arguments, "--operator", "ana")).code == 0
     claims = verify(read_credential(folder, "operator-ana").token)
-    assert claims.issuer == read_record(folder).roles["OPERATORS.operator"]
+    assert claims.issuer == read_record(folder).roles["OPERATORS.admin"]
     async with server:
         await make_streams(folder, CLOCK)
         await push_accounts(folder, tuple(read_record(folder).accounts), CLOCK)

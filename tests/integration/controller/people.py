@@ -34,12 +34,13 @@ from fleetbus.schemas.signing import signer, unverified
 from fleetbus.schemas.states import RESULT_ASPECT, Heartbeat, State
 from fleetbus.schemas.streams import DESIRED, EVENTS
 from fleetbus.schemas.subjects import ClusterId
-from tests.bus_server import FleetServer
+from tests.bus_server import OPERATORS_BY_ROLE, FleetServer
 from tests.integration.controller.toy import TOYS
 from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 FLEET = "test"
+OPERATOR_NAMES = {"operator": "ana"} | {one: one for one in OPERATORS_BY_ROLE.values()}
 SIGNING_KEY = SigningKey.generate()
 
 
@@ -65,6 +66,7 @@ async def controlling(
     work_dir: Path,
     holder: str = "one",
     gone: Sequence[str] = (),
+    roles: Mapping[str, str] | None = None,
     *,
     lifetime_s: float = LIFETIME_S,
 ) -> AsyncIterator[Controller]:
@@ -76,7 +78,8 @@ async def controlling(
             ports=Ports(CLOCK, None, work_dir),
             signing_key=SIGNING_KEY,
             capabilities=TOYS,
-            operators=lambda: {server.public_key("operator"): "ana"},
+            operators=lambda: {key_of(server, who): name for who, name in OPERATOR_NAMES.items()},
+            roles=lambda: server.role_keys if roles is None else roles,
             version="1.2.3",
             issuer=issuer_of(server, lifetime_s),
             root=read_record(server.folder).operator,

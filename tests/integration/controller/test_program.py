@@ -46,6 +46,7 @@ def settings_file(fleet: FleetServer, folder: Path) -> Path:
         "busCredentialFile": "controller.creds",
         "signingSeedFile": "signing.seed",
         "operators": {fleet.public_key("operator"): "ana"},
+        "roleKeys": fleet.role_keys,
         "workDir": "work",
         "credentialsDir": None,
         "documentsDir": "documents",

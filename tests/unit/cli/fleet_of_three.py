@@ -314,6 +314,8 @@ class FleetOfThree:
         return self.answers.enrolments
 
     async def release(self, kind: str, name: str, *, prune: int, reason: str = "") -> api.Accepted:
+        if self.answers.fails:
+            raise self.answers.fails
         self.answers.asked.append(("release", (kind, name, prune)))
         return api.Accepted(kind=kind, name=name, message=f"{prune} held objects may be pruned now")
 

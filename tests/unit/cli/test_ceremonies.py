@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from nacl.signing import SigningKey
 from fleetbus.cli.ceremony.folder import configuration, credential_file
 from fleetbus.cli.ceremony.init import FleetPlan, write_controller
 from fleetbus.cli.ceremony.join import in_order
-from fleetbus.cli.ceremony.keys import person_file
+from fleetbus.cli.ceremony.keys import person_file, read_credential
 from fleetbus.cli.ceremony.manifests import agent_manifests
 from fleetbus.cli.ceremony.record import Node, read_record
 from fleetbus.cli.init import parse_node
@@ -24,19 +25,16 @@ from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, DocumentInvalid, NotFound, ObjectInvalid, SettingsInvalid
 from fleetbus.schemas.nats_jwt import read
 from fleetbus.schemas.nkeys import Kind, key_of_seed, public_key, seed_of
-from tests.founding import founded
+from fleetbus.schemas.roles import granted_types, told_role
+from tests.founding import NOW, founded
 from tests.unit.cli.fleet_of_three import run
 
 PLAN = FleetPlan("demo", ("127.0.0.1", "localhost"), 4222)
-ROLES = (
-    "SYS.system",
-    "FLEET.controller",
-    "OPERATORS.operator",
-    "OPERATORS.subscriber",
-    "AGENTS_main.agent",
-    "ENROL.token",
-    "ENROL.renewer",
+PEOPLE = tuple(
+    f"OPERATORS.{role}"
+    for role in ("viewer", "operator", "approver", "admin", "subscriber", "subscriber-of-types")
 )
+ROLES = ("SYS.system", "FLEET.controller", *PEOPLE, "AGENTS_main.agent", "ENROL.token", "ENROL.renewer")
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -182,8 +180,8 @@ def test_people_are_added_and_stay(tmp_path: Path) -> None:
     founded(tmp_path, PLAN)
     record = founded(tmp_path, FleetPlan("demo", PLAN.hosts, operators=("ana",)))
     assert [(one.role, one.name) for one in record.people] == [
-        ("operator", "admin"),
-        ("operator", "ana"),
+        ("admin", "admin"),
+        ("admin", "ana"),
         ("subscriber", "events"),
     ]
     assert person_file(tmp_path, record, "ana") == credential_file(tmp_path, "operator-ana")
@@ -191,6 +189,40 @@ def test_people_are_added_and_stay(tmp_path: Path) -> None:
     assert sorted(operators.values()) == ["admin", "ana"]
     with pytest.raises(NotFound):
         person_file(tmp_path, record, "eve")
+
+
+def test_other_types_are_another_key_and_the_old_one_is_revoked(tmp_path: Path) -> None:
+    plan = FleetPlan("demo", subscribers=("team",), types={"team": ("bundle.*", "cluster.connected")})
+    before = founded(tmp_path, replace(plan, hosts=PLAN.hosts))
+    claims = read_credential(tmp_path, "subscriber-team").claims
+    assert claims.issuer == before.roles["OPERATORS.subscriber-of-types"]
+    assert granted_types(claims) == ("bundle.>", "cluster.connected")
+    assert founded(tmp_path, FleetPlan("demo", subscribers=("team",))) == before
+    after = founded(tmp_path, replace(plan, types={"team": ("bundle.*",)}))
+    assert before.revoked == ()
+    assert [one.nkey for one in after.revoked] == [claims.subject]
+    assert granted_types(read_credential(tmp_path, "subscriber-team").claims) == ("bundle.>",)
+    with pytest.raises(DocumentInvalid):
+        founded(tmp_path, replace(plan, types={"team": ("bundle.>",)}))
+
+
+def test_another_role_is_another_key_and_the_old_one_is_revoked(tmp_path: Path) -> None:
+    """A token says its role for ever: what was written down with the old key must count no more."""
+    before = founded(tmp_path, replace(PLAN, operators=("ana", "ben"), roles={"ana": "operator"}))
+    known = {one.name: one for one in before.people}
+    after = founded(tmp_path, FleetPlan("demo", operators=("ana",), roles={"ana": "viewer"}))
+    there = {one.name: one for one in after.people}
+    assert [there[name].role for name in ("ana", "ben")] == ["viewer", "admin"]
+    assert there["ben"] == known["ben"]
+    assert after.revoked_at("OPERATORS", known["ana"].nkey) == int(NOW.timestamp())
+    assert there["ana"].nkey != known["ana"].nkey
+    claims = read_credential(tmp_path, "operator-ana").claims
+    assert (claims.issuer, claims.subject) == (after.roles["OPERATORS.viewer"], there["ana"].nkey)
+    assert told_role(claims) == "viewer"
+    settings = json.loads((tmp_path / "controller.json").read_text())
+    assert known["ana"].nkey not in settings["operators"]
+    assert settings["roleKeys"][claims.issuer] == "viewer"
+    assert founded(tmp_path, FleetPlan("demo", operators=("ana",))) == after
 
 
 def test_the_controller_reads_its_settings(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_completion_knows_the_same_commands() -> None:
     import click
 
     with root.make_context("fleetbus", [], resilient_parsing=True) as parent:
-        for name in ("audit", "command", "secret", "cluster", "context"):
+        for name in ("audit", "command", "secret", "cluster", "operator", "subscriber", "context"):
             assert isinstance(root, Commands)
             group = root.get_command(parent, name)
             assert isinstance(group, click.Group)

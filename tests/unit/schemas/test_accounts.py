@@ -14,7 +14,6 @@ from fleetbus.schemas.accounts import (
     AGENT,
     CONTROLLER,
     FLEET,
-    OPERATOR,
     OPERATORS,
     SUBSCRIBER,
     SYS,
@@ -27,12 +26,14 @@ from fleetbus.schemas.accounts import (
     room,
     user_claims,
 )
-from fleetbus.schemas.errors import DocumentInvalid
+from fleetbus.schemas.errors import DocumentInvalid, NotPermitted
+from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, granted_subjects, granted_types
 from fleetbus.schemas.streams import (
     Permissions,
     agent_permissions,
     operator_permissions,
     subscriber_permissions,
+    types_permissions,
 )
 from fleetbus.schemas.subjects import ClusterId
 
@@ -73,10 +74,48 @@ def test_an_agents_template_is_its_permissions(realm: str, name: str) -> None:
 
 @pytest.mark.parametrize("nkey", NKEYS)
 def test_a_persons_template_is_its_permissions_with_an_inbox_of_its_own(nkey: str) -> None:
-    for role, permissions in ((OPERATOR, operator_permissions), (SUBSCRIBER, subscriber_permissions)):
+    wanted = [(role, operator_permissions(nkey, role)) for role in ROLES]
+    for role, permissions in (*wanted, (SUBSCRIBER, subscriber_permissions(nkey))):
         found = expanded(OPERATORS, role, name="ana", subject=nkey)
-        assert found == permissions(nkey)
+        assert found == permissions
         assert [one for one in found.subscribe if one.startswith("_INBOX")] == [f"_INBOX_{nkey}.>"]
+
+
+def test_the_types_of_a_subscriber_are_tags_of_its_token() -> None:
+    """As nats-server fills them in: each tag a subject."""
+    claims = user_claims(
+        NKEYS[0], "team", OPERATORS, SUBSCRIBER_OF_TYPES, KEYS, 1, types=("bundle.*", "secret.synced")
+    )
+    granted = granted_types(claims)
+    template = expanded(OPERATORS, SUBSCRIBER_OF_TYPES, subject=NKEYS[0])
+    filled = [
+        one.replace("{{tag(types)}}", tag)
+        for one in template.subscribe
+        for tag in (granted if "{{tag" in one else ("",))
+    ]
+    assert Permissions(template.publish, tuple(filled)) == types_permissions(NKEYS[0], granted)
+    assert filled[1:] == ["fleet.v1.event.*.*.bundle.>", "fleet.v1.event.*.*.secret.synced"]
+
+
+@pytest.mark.parametrize("pattern", ["bundle.*", "bundle.applied", "bundle.x.*"])
+def test_a_subscriber_reads_what_it_is_granted(pattern: str) -> None:
+    assert granted_subjects(("secret.>", "bundle.>"), pattern) == (subjects.events_matching(pattern),)
+    assert len(granted_subjects(("secret.>", "bundle.>"), "*")) == 2
+
+
+@pytest.mark.parametrize("pattern", ["secret.*", "bundle.*", "bundle.applied.*", "bundles.applied"])
+def test_a_subscriber_reads_no_more_than_it_is_granted(pattern: str) -> None:
+    with pytest.raises(NotPermitted):
+        granted_subjects(("bundle.applied", "cluster.x.>"), pattern)
+    assert granted_subjects((), "*") == ()
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", "*", ">", "bundle.>", "*.applied", "a b", "x.{{name()}}", "Bundle.*"]
+)
+def test_no_other_pattern_gets_into_a_token(pattern: str) -> None:
+    with pytest.raises(DocumentInvalid):
+        user_claims(NKEYS[0], "team", OPERATORS, SUBSCRIBER_OF_TYPES, KEYS, 1, types=(pattern,))
 
 
 def test_only_those_of_fleet_and_sys_may_do_everything_in_their_account() -> None:

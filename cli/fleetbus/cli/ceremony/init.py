@@ -6,7 +6,8 @@ Every part can be repeated: what is there stays as it is. `online.py` is the sec
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,11 @@ from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.cli.ceremony.folder import address, seed_file, vault_token_file
 from fleetbus.cli.ceremony.issue import Say, UserPlace, ensure_credential, issue
 from fleetbus.cli.ceremony.keys import ACCOUNTS, SigningKeys, ensure_key, ensure_root
+from fleetbus.cli.ceremony.people import wanted_people, without_other_roles
 from fleetbus.cli.ceremony.record import (
     FILE,
     FleetRecord,
     Node,
-    Person,
     Signing,
     changing,
     read_record,
@@ -34,9 +35,7 @@ from fleetbus.schemas.accounts import (
     CONTROLLER,
     ENROL,
     FLEET,
-    OPERATOR,
     OPERATORS,
-    SUBSCRIBER,
     SYS,
     SYSTEM,
     Keys,
@@ -48,6 +47,7 @@ from fleetbus.schemas.accounts import (
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
 from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
+from fleetbus.schemas.roles import MOST_TYPES, ROLES, SUBSCRIBER_OF_TYPES, OperatorRole
 
 if TYPE_CHECKING:
     from fleetbus.runtime.vault_admin import VaultAdmin
@@ -63,8 +63,10 @@ class FleetPlan:
     """What a fleet is made of. `hosts`: names and addresses by which the bus is reached; `port` its port.
 
     `nodes`: the servers of a bus of several, each with its own host; `hosts` are then further names of them all.
-    What is not given stays as the fleet has it; a new one has port 4222 on every address, the operator `admin`
-    and the subscriber `events`, keeps its keys in files, and has room for a thousand clusters a realm.
+    `roles` of operators and `types` of subscribers (patterns such as `bundle.*`) by name: who is not there keeps what
+    he has; who is new is an admin, or reads every event. What is not given stays as the fleet has it; a new one has
+    port 4222 on every address, the operator `admin` and the subscriber `events`, keeps its keys in files, and has
+    room for a thousand clusters a realm.
     """
 
     fleet: str
@@ -72,7 +74,9 @@ class FleetPlan:
     port: int = 0
     listen_host: str = ""
     operators: tuple[str, ...] = ()
+    roles: Mapping[str, OperatorRole] = field(default_factory=dict)
     subscribers: tuple[str, ...] = ()
+    types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     nodes: tuple[Node, ...] = ()
     signing: Signing | None = None
     clusters: int = 0
@@ -120,6 +124,11 @@ def _check(folder: Path, plan: FleetPlan) -> None:
         subjects.cluster_name(name)
     if not plan.hosts and not plan.nodes and not (folder / FILE).is_file():
         raise SettingsInvalid("no host of the bus is named", remedy="give --host, such as bus.example.com")
+    for types in plan.types.values():
+        for pattern in types:
+            subjects.types_below(pattern)
+        if len(types) > MOST_TYPES:
+            raise SettingsInvalid(f"a subscriber has at most {MOST_TYPES} patterns of types")
     if plan.nodes and len({one.name for one in plan.nodes}) not in _CLUSTER_SIZES:
         raise SettingsInvalid(
             "a bus of several servers has three or five, of different names", remedy="give --node three times"
@@ -176,10 +185,9 @@ async def _record(
         UserPlace("system", "system", SYS, SYSTEM),
         UserPlace("controller", "controller", FLEET, CONTROLLER),
     ]
-    people = {(one.role, one.name): one for one in (known.people if known else ())}
-    wanted = {*people, *((OPERATOR, name) for name in plan.operators)}
-    wanted |= {(SUBSCRIBER, name) for name in plan.subscribers}
-    users += [UserPlace(f"{role}-{name}", name, OPERATORS, role) for role, name in sorted(wanted)]
+    people = wanted_people(plan, known)
+    known = without_other_roles(folder, people, known, now) if known else None
+    users += [UserPlace(one.file, one.name, OPERATORS, one.role, one.types) for one in people]
     nkeys = {one: await ensure_credential(folder, one, public, keys, now, say) for one in users}
     system, controller, *others = users
     servers = [(node.host, node.port) for node in plan.nodes] or [(host, plan.port) for host in plan.hosts]
@@ -203,14 +211,12 @@ async def _record(
         controller=nkeys[controller],
         signing_keys=(signing_key,),
         capacity=plan.clusters,
-        people=tuple(_person(one, nkeys[one]) for one in others),
+        people=tuple(
+            one.model_copy(update={"nkey": nkeys[place]}) for one, place in zip(people, others, strict=True)
+        ),
         revoked=known.revoked if known else (),
         vault=known.vault if known else None,
     )
-
-
-def _person(place: UserPlace, nkey: str) -> Person:
-    return Person(name=place.name, nkey=nkey, role="subscriber" if place.role == SUBSCRIBER else "operator")
 
 
 async def _signer(keys: SigningKeys, name: str) -> Signer:
@@ -252,7 +258,9 @@ def write_controller(folder: Path, record: FleetRecord, before: FleetRecord | No
         if merged.get(key, last.get(key)) == last.get(key):
             merged[key] = value
     operators = there.get("operators")
-    merged["operators"] = {**(operators if isinstance(operators, dict) else {}), **wanted["operators"]}
+    gone = last.get("operators", {}).keys() - wanted["operators"].keys()
+    kept = operators.items() if isinstance(operators, dict) else ()
+    merged["operators"] = {key: name for key, name in kept if key not in gone} | wanted["operators"]
     return merged != there and write_whole(file, json.dumps(merged, indent=2) + "\n")
 
 
@@ -265,7 +273,12 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
         "busCaFile": "ca.crt",
         "busCredentialFile": "keys/controller.creds",
         "signingSeedFile": "keys/controller-signing.seed",
-        "operators": {one.nkey: one.name for one in record.people if one.role == "operator"},
+        "operators": {one.nkey: one.name for one in record.people if one.kind == "operator"},
+        "roleKeys": {
+            record.roles[name]: role
+            for role in (*ROLES, SUBSCRIBER_OF_TYPES)
+            if (name := role_key_name(OPERATORS, role)) in record.roles
+        },
         "root": record.operator,
         "accounts": {name: key for name, key in record.accounts.items() if name == ENROL or is_agents(name)},
         "workDir": "work",

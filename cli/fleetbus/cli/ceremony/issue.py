@@ -51,6 +51,7 @@ class UserPlace:
     name: str
     account: str
     role: str
+    types: tuple[str, ...] = ()
 
 
 async def issue(
@@ -92,12 +93,21 @@ async def _tokens(
     )
     if (issued := _newer(folder, OPERATOR_TOKEN, root)) is not None:
         made[OPERATOR_TOKEN] = await sign(issued, root_signer(folder, root_key))
+    for name, claims in wanted_accounts(record, now).items():
+        if (issued := _newer(folder, name, claims)) is not None:
+            made[name] = await sign(issued, await keys.find(ACCOUNTS, Kind.OPERATOR))
+    return made
+
+
+def wanted_accounts(record: FleetRecord, now: datetime) -> dict[str, Claims]:
+    """What the accounts' tokens are to say, by name: the contract's data, and who is there."""
+    wanted: dict[str, Claims] = {}
     for account in record.contract_accounts():
         revoked = {one.nkey: one.at for one in record.revoked if one.account == account.name}
-        claims = account_claims(account, record.keys, record.accounts_signing, _seconds(now), revoked)
-        if (issued := _newer(folder, account.name, claims)) is not None:
-            made[account.name] = await sign(issued, await keys.find(ACCOUNTS, Kind.OPERATOR))
-    return made
+        wanted[account.name] = account_claims(
+            account, record.keys, record.accounts_signing, _seconds(now), revoked
+        )
+    return wanted
 
 
 def _newer(folder: Path, name: str, claims: Claims) -> Claims | None:
@@ -126,7 +136,7 @@ async def ensure_credential(
     there = read_credential(folder, place.file) if credential_file(folder, place.file).is_file() else None
     key = key_of_seed(there.seed) if there else SigningKey.generate()
     nkey = public_key(key)
-    claims = user_claims(nkey, place.name, place.account, place.role, keys, _seconds(now))
+    claims = user_claims(nkey, place.name, place.account, place.role, keys, _seconds(now), types=place.types)
     if there is None or not there.claims.says_the_same(claims):
         name = role_key_name(place.account, place.role)
         token = await sign(claims, await signing.find(name, Kind.ACCOUNT))

@@ -114,7 +114,7 @@ def person_file(folder: Path, record: FleetRecord, name: str) -> Path:
     """Where an operator's or a subscriber's credential lies. Raises NotFound."""
     for one in record.people:
         if one.name == name:
-            return credential_file(folder, f"{one.role}-{name}").absolute()
+            return credential_file(folder, one.file).absolute()
     raise NotFound(f"the fleet has nobody named `{name}`", where=str(folder))
 
 

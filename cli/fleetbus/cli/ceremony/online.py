@@ -13,7 +13,7 @@ from fleetbus.cli.ceremony.record import FleetRecord, read_record
 from fleetbus.cli.ceremony.servers import quiet_log
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock
-from fleetbus.runtime.nats_accounts import put_account
+from fleetbus.runtime.nats_accounts import get_account, put_account
 from fleetbus.runtime.nats_streams import ensure_streams
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable
@@ -38,6 +38,16 @@ async def push_accounts(folder: Path, names: Sequence[str], clock: Clock) -> Non
             while (latest := read_token(folder, name)) != token:
                 token = latest
                 await put_account(bus, token)
+
+
+async def running_accounts(folder: Path, clock: Clock) -> dict[str, str]:
+    """The accounts' tokens as a running server has them, by name; '' for one that it does not know.
+
+    Raises BusUnavailable.
+    """
+    record = read_record(folder)
+    async with _connected(folder, record, "system", subjects.SYSTEM_INBOX, clock) as bus:
+        return {name: await get_account(bus, key) for name, key in sorted(record.accounts.items())}
 
 
 async def make_streams(folder: Path, clock: Clock) -> None:

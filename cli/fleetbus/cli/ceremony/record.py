@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from fleetbus.cli.ceremony.files import read_text, write_whole
-from fleetbus.schemas.accounts import Account, Keys, accounts, agents_account
+from fleetbus.schemas.accounts import SUBSCRIBER, Account, Keys, accounts, agents_account
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import MessageMalformed, NotFound, SettingsInvalid
 from fleetbus.schemas.models import Received
+from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, OperatorRole
 from fleetbus.schemas.subjects import MAIN
 
 FILE = "fleet.json"
@@ -23,11 +24,22 @@ ROUTES_ABOVE = 2000
 
 
 class Person(Received):
-    """An operator, or a subscriber who only reads events."""
+    """An operator of some role, or a subscriber who only reads events: all, or those of `types`."""
 
     name: str
     nkey: str
-    role: Literal["operator", "subscriber"] = "operator"
+    role: OperatorRole | Literal["subscriber", "subscriber-of-types"]
+    types: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Literal["operator", "subscriber"]:
+        """A name is one operator's and one subscriber's at most."""
+        return "subscriber" if self.role in (SUBSCRIBER, SUBSCRIBER_OF_TYPES) else "operator"
+
+    @property
+    def file(self) -> str:
+        """The credential's, in the fleet's folder."""
+        return f"{self.kind}-{self.name}"
 
 
 class Node(Received):
@@ -97,10 +109,17 @@ class FleetRecord(Received):
 
     def revoking(self, accounts: Iterable[str], nkey: str, now: datetime) -> FleetRecord:
         """This record, in which the key's users of these accounts count no more."""
-        revoked = {(one.account, one.nkey): one for one in self.revoked}
+        record = self
         for account in accounts:
-            at = max(int(now.timestamp()), self.revoked_at(account, nkey))
-            revoked[account, nkey] = Revoked(account=account, nkey=nkey, at=at)
+            record = record.with_revoked(account, [nkey], int(now.timestamp()))
+        return record
+
+    def with_revoked(self, account: str, nkeys: Iterable[str], at: int) -> FleetRecord:
+        """Tokens of these keys count no more when they were issued `at` this second or before."""
+        revoked = {(one.account, one.nkey): one for one in self.revoked}
+        for nkey in nkeys:
+            until = max(at, self.revoked_at(account, nkey))
+            revoked[account, nkey] = Revoked(account=account, nkey=nkey, at=until)
         return self.model_copy(update={"revoked": tuple(revoked[key] for key in sorted(revoked))})
 
     def revoked_at(self, account: str, nkey: str) -> int:

@@ -13,8 +13,8 @@ import structlog
 from pydantic import ValidationError
 
 from fleetbus.controller.desk import Desk, Request, Verb
-from fleetbus.controller.doors import admitting, auditing, commanding, reading, writing
-from fleetbus.controller.presence import requester
+from fleetbus.controller.doors import admitting, auditing, commanding, reading, subscribing, writing
+from fleetbus.controller.presence import requester, requester_claims
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Message
@@ -22,6 +22,14 @@ from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
 from fleetbus.schemas.models import wrong_fields
+from fleetbus.schemas.roles import (
+    NEEDS,
+    SUBSCRIBER_OF_TYPES,
+    SUBSCRIBER_VERBS,
+    granted_types,
+    refusal,
+    suffices,
+)
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
 
 DESCRIPTION = "Fleetbus's controller: documents, commands, and what is known of the fleet"
@@ -39,9 +47,11 @@ VERBS: Mapping[str, Verb] = {
     "sync": writing.sync,
     "revoke": writing.revoke,
     "command": commanding.command,
+    "commands": commanding.commands,
     "overview": reading.overview,
     "remove": writing.remove,
     "audit": auditing.audit,
+    "events": subscribing.events,
     "token": admitting.token,
     "approve": admitting.approve,
     "enrolments": admitting.enrolments,
@@ -67,7 +77,9 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     """The envelope for one request; never raises but when cancelled."""
     request = Request("", message.data, _key(message))
     try:
-        request = replace(request, by=operator(desk, request.key))
+        request = _asked_by(desk, verb, request, message)
+        if request.types is None and not suffices(request.role, NEEDS[verb]):
+            raise refusal(f"`{verb}`", NEEDS[verb], request.by, request.role)
         result = await VERBS[verb](desk, request)
         answer = canonical(api.Answer(ok=True, result=dict(result)).as_json())
         if len(answer) <= MOST_BYTES:
@@ -110,3 +122,15 @@ def operator(desk: Desk, key: str) -> str:
             remedy="add the key to `operators` in its settings",
         )
     return name
+
+
+def _asked_by(desk: Desk, verb: str, request: Request, message: Message) -> Request:
+    """With who asks and in which role: that of the key which signed the token. The bus has asked the same.
+
+    Raises NotPermitted.
+    """
+    claims = requester_claims(message) if request.key else None
+    role = desk.roles().get(claims.issuer, "") if claims else ""
+    if claims and role == SUBSCRIBER_OF_TYPES and verb in SUBSCRIBER_VERBS:
+        return replace(request, by=f"subscriber/{claims.name}", role=role, types=granted_types(claims))
+    return replace(request, by=operator(desk, request.key), role=role)

@@ -19,6 +19,7 @@ from fleetbus.schemas.errors import (
     NotPermitted,
     TimeoutExpired,
 )
+from fleetbus.schemas.roles import VIEWER, verbs_of
 from fleetbus.schemas.signing import unverified
 from fleetbus.schemas.streams import AUDIT
 
@@ -28,7 +29,7 @@ MOST_LOOKED_AT = 500
 """Records that one request may look through for those that fit."""
 _COPIED_WITHIN_S = 2.0
 _LOOK_EVERY_S = 0.02
-_READING = frozenset({"list", "watch", "describe", "explain", "overview", "audit"})
+_READING = frozenset(verbs_of(VIEWER))
 _KINDS = {"revoke": "secretbinding", "remove": "cluster"}
 """Of verbs whose request names an object of one kind only."""
 
@@ -136,11 +137,7 @@ def _body(request: Request) -> Mapping[str, Any]:
 
 
 def _reads(verb: str, body: Mapping[str, Any]) -> bool:
-    return (
-        verb in _READING
-        or (verb == "command" and body.get("action") == "list")
-        or (verb == "apply" and body.get("dryRun") is True)
-    )
+    return verb in _READING or (verb == "apply" and body.get("dryRun") is True)
 
 
 def _object(verb: str, body: Mapping[str, Any]) -> str:

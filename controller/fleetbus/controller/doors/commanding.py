@@ -1,4 +1,4 @@
-"""The verb `command`: orders to one cluster, issued, listed, cancelled."""
+"""The verbs `command` and `commands`: orders to one cluster, issued, cancelled, listed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def command(desk: Desk, request: Request) -> Result:
             view, asked.order, request.author("command-run", asked.order.reason)
         )
         rows = [row for row in _rows(desk, view.id.name) if row.id == issued.id]
-    elif asked.action == "cancel":
+    else:
         view = _holder(desk, asked.id, asked.cluster)
         results = view.results
         await desk.command_lists.change(
@@ -41,12 +41,14 @@ async def command(desk: Desk, request: Request) -> Result:
             ),
         )
         rows = [row for row in _rows(desk, view.id.name) if row.id == asked.id]
-    else:
-        names = (
-            [_cluster(desk, asked.cluster).id.name] if asked.cluster else sorted(desk.known.view().clusters)
-        )
-        rows = [row for name in names for row in _rows(desk, name)]
-        rows.sort(key=lambda row: (row.issued_at, row.id), reverse=True)
+    return api.CommandsResult(commands=tuple(rows)).as_json()
+
+
+async def commands(desk: Desk, request: Request) -> Result:
+    asked = api.CommandsRequest.model_validate(parse_json(request.data))
+    names = [_cluster(desk, asked.cluster).id.name] if asked.cluster else sorted(desk.known.view().clusters)
+    rows = [row for name in names for row in _rows(desk, name)]
+    rows.sort(key=lambda row: (row.issued_at, row.id), reverse=True)
     return api.CommandsResult(commands=tuple(rows)).as_json()
 
 

@@ -15,16 +15,38 @@ from fleetbus.schemas.audit import OUTCOME_ORDERED
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.documents import Document, Revocation, Stored, Tombstone
 from fleetbus.schemas.errors import NotPossible
+from fleetbus.schemas.roles import IDENTITY_NEEDS, refusal, suffices
 
 Result = Mapping[str, object]
+
+_NOT_IDENTITY = frozenset({"owner", "description"})
+"""Fields of a Cluster that only people read."""
 
 
 async def apply(desk: Desk, request: Request) -> Result:
     asked = api.ApplyRequest.model_validate(parse_json(request.data))
     documents = validated(asked.documents)
     author = request.author("apply", asked.reason)
-    applied = await desk.documents.apply(documents, author, dry_run=asked.dry_run)
+
+    def permit(before: Stored | None, after: Stored) -> None:
+        if not _is_another_cluster(before, after) or suffices(request.role, IDENTITY_NEEDS):
+            return
+        what = f"to {'change the identity of' if before else 'add'} cluster {after.name}"
+        raise refusal(what, IDENTITY_NEEDS, request.by, request.role)
+
+    applied = await desk.documents.apply(documents, author, dry_run=asked.dry_run, permit=permit)
     return api.ApplyResult(applied=tuple(applied), warnings=tuple(_warnings(desk, documents))).as_json()
+
+
+def _is_another_cluster(before: Stored | None, after: Stored) -> bool:
+    """Whether a cluster comes, or is known by something else than before."""
+    if after.kind != "Cluster":
+        return False
+    mine, theirs = (
+        {key: value for key, value in spec.items() if key not in _NOT_IDENTITY}
+        for spec in (before.spec if before else {}, after.spec)
+    )
+    return before is None or mine != theirs
 
 
 def _warnings(desk: Desk, documents: list[Document]) -> list[str]:
