@@ -57,7 +57,9 @@ class Follow:
         self._seal = seal
         self._refusals: dict[str, dict[str, str]] = {}
         self._telling: Worklist[str] = Worklist(clock, self._tell, at_once=1, spacing_s=lambda: TOLD_EVERY_S)
-        self._rereads: Worklist[str] = Worklist(clock, self._read_again, at_once=2)
+        self._rereads: Worklist[str] = Worklist(
+            clock, self._read_again, at_once=2, spacing_s=lambda: TOLD_EVERY_S
+        )
         self._identities: dict[str, Identity] = {}
 
     async def run(self) -> None:
@@ -191,7 +193,9 @@ class Follow:
             self._refuse(cluster.name, aspect, error)
             return
         self._accept(cluster.name, aspect)
-        if aspect == "session" and self._refusals.get(cluster.name):
+        # The same session read again, as a second look does, asks for no third.
+        is_new = aspect == "session" and (session is None or session.serial != state.serial)
+        if is_new and self._refusals.get(cluster.name):
             self._rereads.add(cluster.name)
         self._known.put_state(cluster.name, state, body)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import pytest
 from nacl.signing import SigningKey
@@ -14,7 +15,7 @@ from nacl.signing import SigningKey
 from fleetbus.controller.follow import Follow
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.views import Known
-from fleetbus.runtime.ports import Put
+from fleetbus.runtime.ports import Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.capabilities.clusters import ClusterDetails
 from fleetbus.schemas.documents import Status, Stored
@@ -24,7 +25,7 @@ from fleetbus.schemas.states import State
 from fleetbus.schemas.streams import STATE
 from fleetbus.schemas.subjects import ClusterId
 from tests.seals import SEAL, sealed
-from tests.simulation.bus import SimulatedServer
+from tests.simulation.bus import SimulatedBus, SimulatedServer
 from tests.simulation.loop import START, VirtualClock, VirtualLoop, simulate
 
 C1 = ClusterId("main", "c1")
@@ -155,3 +156,26 @@ def test_a_restart_takes_away_what_a_former_cluster_left_and_nothing_else(forged
         return found[1].partition(":")[0], [message.subject.rpartition(".")[2] for message in left]
 
     assert simulate(3, scenario) == (("secrets", ["secrets"]) if forged_since else ("", []))
+
+
+def test_what_stays_refused_is_not_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that lies under a session of its own costs a controller that starts one more look, not all its time."""
+    looks: list[str] = []
+    get_many = SimulatedBus.get_many
+
+    async def counted(self: SimulatedBus, stream: str, subject: str, **more: Any) -> list[Message]:
+        looks.append(subject)
+        return await get_many(self, stream, subject, **more)
+
+    async def scenario(loop: VirtualLoop, chance: Random) -> str:
+        world = World(loop, chance)
+        await world.put_document(cluster("doc-1", OLD))
+        await world.bus.put(signed(OLD, "session", 1))
+        await world.bus.put(signed(NEW, "facts", 2, kubernetesVersion="v1", nodes=3))
+        async with world.following() as known:
+            await world.clock.sleep(600)
+            return facts_of(known)[1]
+
+    monkeypatch.setattr(SimulatedBus, "get_many", counted)
+    assert simulate(4, scenario).startswith("facts: ")
+    assert 0 < len(looks) < 3
