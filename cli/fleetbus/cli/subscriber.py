@@ -10,12 +10,12 @@ from fleetbus.cli import exit_codes
 from fleetbus.cli.ceremony.init import FleetPlan
 from fleetbus.cli.ceremony.people import person_named
 from fleetbus.cli.ceremony.record import read_record
+from fleetbus.cli.credential_options import credential_options
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.people import hand_over, make_people
 from fleetbus.cli.table import Cell
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group("subscriber")
@@ -35,16 +35,7 @@ def command() -> None:
     metavar="PATTERN",
     help="`bundle.*` or `bundle.applied`; without it all of them.",
 )
-@click.option(
-    "--fleet-dir",
-    "folder",
-    type=_FOLDER,
-    envvar="FLEETBUS_FLEET_DIR",
-    required=True,
-    help="The folder that `fleetbus init` made; or set FLEETBUS_FLEET_DIR.",
-)
-@click.option("--save-context", "context", default="", metavar="CONTEXT", help="Write this context too.")
-@click.option("--vault-token-file", type=_FILE, help="With --signing vault-transit; or set VAULT_TOKEN.")
+@credential_options
 @pass_invocation
 def create_command(
     invocation: Invocation,
