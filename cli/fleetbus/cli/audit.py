@@ -18,7 +18,7 @@ from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
 from fleetbus.cli.references import kind_of_word
 from fleetbus.cli.table import Cell
-from fleetbus.cli.text import NONE
+from fleetbus.cli.text import NONE, counted
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.audit import ORIGIN, Link, Walk, ended, exported, parse_link, passed, step
 from fleetbus.schemas.errors import MessageMalformed, SettingsInvalid
@@ -194,6 +194,11 @@ def _report(output: Output, walk: Walk, fleet: str, keys: tuple[str, ...], newes
         output.line(output.mark("bad"), f" record {one.number}: {one.message}")
     if walk.wrong > len(walk.findings):
         output.line(f"and {walk.wrong - len(walk.findings)} more")
+    if walk.unsigned:
+        changes = counted(walk.unsigned, "change")
+        output.line(
+            f"{changes} in an operator's name that the operator did not sign: only the controller says so"
+        )
     result = Cell(f"{walk.wrong} wrong", "bad") if walk.wrong else Cell("nothing is wrong", "good")
     output.line(f"audit chain: {summary(walk)}, ", result)
     output.line(f"newest {newest or NONE}")

@@ -94,6 +94,7 @@ def verdict(walk: Walk, fleet: str, keys: Sequence[str], newest: str) -> dict[st
         "newest": newest,
         "records": walk.records,
         "wrong": walk.wrong,
+        "unsigned": walk.unsigned,
         "findings": [{"number": one.number, "message": one.message} for one in walk.findings],
         "keys": list(keys),
     }

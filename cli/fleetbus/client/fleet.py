@@ -14,9 +14,10 @@ from fleetbus.client.event_sources import ApiSource, EventSource, StreamSource
 from fleetbus.client.events import Event, Since, events
 from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.ports import Bus
-from fleetbus.schemas import api, subjects
+from fleetbus.schemas import api, requests, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment_api import (
     AdmittedTokenResult,
     ApproveRequest,
@@ -26,8 +27,9 @@ from fleetbus.schemas.enrolment_api import (
 )
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, NotPermitted
 from fleetbus.schemas.models import Received, Written
-from fleetbus.schemas.nats_jwt import Claims
-from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, bus_refusal, granted_types, told_role
+from fleetbus.schemas.nkeys import key_of_seed
+from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, bus_refusal, changes, granted_types, told_role
+from fleetbus.schemas.signing import signer
 
 R = TypeVar("R", bound=Received)
 
@@ -47,17 +49,20 @@ async def connect(context: Context, *, clock: Clock | None = None) -> AsyncItera
     clock = clock or SystemClock()
     credential = await asyncio.to_thread(context.credential)
     async with connected_bus(context, credential, clock) as bus:
-        yield Fleet(bus, clock, credential.claims)
+        yield Fleet(bus, clock, credential)
 
 
 class Fleet:
     """A connected fleet. Every method raises what the controller answered, as an error of the one tree;
     BusUnavailable when no controller answers; NotPermitted when the credential may not ask."""
 
-    def __init__(self, bus: Bus, clock: Clock, claims: Claims | None = None) -> None:
-        """`claims`: of the token with which the bus is connected."""
+    def __init__(self, bus: Bus, clock: Clock, credential: Credential | None = None) -> None:
+        """`credential`: with which the bus is connected; without it nothing can be changed."""
         self._bus = bus
         self._clock = clock
+        claims = credential.claims if credential else None
+        self._issuer = claims.issuer if claims else ""
+        self._sign = signer(key_of_seed(credential.seed)) if credential else None
         self._name, self._role = (claims.name, told_role(claims)) if claims else ("", "")
         self._source: EventSource = StreamSource(bus)
         if claims and self._role == SUBSCRIBER_OF_TYPES:
@@ -231,7 +236,7 @@ class Fleet:
         subject = subjects.api(verb)
         data = canonical(asked.as_json()) if asked is not None else b"{}"
         try:
-            message = await self._bus.request(subject, data, timeout_s=timeout_s)
+            message = await self._bus.request(subject, self._stated(verb, data), timeout_s=timeout_s)
         except BusUnavailable as error:
             raise _nobody_answers(error) from error
         except NotPermitted as error:
@@ -240,6 +245,13 @@ class Fleet:
         if not answer.ok:
             raise _refusal(answer)
         return result.from_json(answer.result)
+
+    def _stated(self, verb: str, body: bytes) -> bytes:
+        """What is asked, signed when it changes something."""
+        if self._sign is None or not changes(verb):
+            return body
+        identifier, now = self._clock.identifier(), self._clock.now()
+        return requests.asked(verb, body, id=identifier, at=now, issuer=self._issuer, sign=self._sign)
 
 
 def _nobody_answers(error: BusUnavailable) -> BusUnavailable:

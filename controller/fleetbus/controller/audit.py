@@ -45,12 +45,16 @@ _LOOK_BACK = 512
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who acts, by which action, and why. `key`: the public nkey as the server says it; empty for a folder's."""
+    """Who acts, by which action, and why. `key`: the public nkey as the server says it; empty for a folder's.
+
+    `statement`: what that key has signed of it; empty when nobody has to.
+    """
 
     by: str
     action: str
     reason: str = ""
     key: str = ""
+    statement: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,7 @@ class AuditChain:
             at=self._clock.now(),
             actor=cleaned(author.by, MOST_OBJECT),
             key=cleaned(author.key, 80),
+            statement=author.statement or None,
             action=author.action,
             object=entry.object,
             outcome=entry.outcome,

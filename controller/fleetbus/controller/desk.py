@@ -14,6 +14,7 @@ from fleetbus.controller.ports import Capability
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
 from fleetbus.controller.refusals import Refusals
+from fleetbus.controller.requests import Requests
 from fleetbus.controller.statuses import Statuses
 from fleetbus.controller.store import Documents
 from fleetbus.controller.views import Known
@@ -48,6 +49,7 @@ class Desk:
     known: Known
     audit: AuditChain
     refusals: Refusals
+    requests: Requests
     documents: Documents
     statuses: Statuses
     reconciler: Reconciler
@@ -70,18 +72,22 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question: who asks, with which public nkey, in which role, and the bytes of what is asked."""
+    """One question: who asks, with which public nkey, in which role, and the bytes of what is asked.
+
+    `statement`: what who asks has signed, empty for what changes nothing.
+    """
 
     by: str
     data: bytes
     key: str = ""
     role: str = ""
+    statement: bytes = b""
     types: tuple[str, ...] | None = None
     """Of events, for a subscriber who may read only those."""
 
     def author(self, action: str, reason: str = "") -> Author:
         """Who asks, as the author of what is done."""
-        return Author(self.by, action, reason, self.key)
+        return Author(self.by, action, reason, self.key, self.statement.decode())
 
 
 Verb = Callable[[Desk, Request], Awaitable[Mapping[str, object]]]

@@ -26,6 +26,7 @@ from fleetbus.controller.publish import Publisher
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
 from fleetbus.controller.refusals import Refusals
+from fleetbus.controller.requests import Requests
 from fleetbus.controller.seal import Seal
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
@@ -92,6 +93,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         known=known,
         audit=audit,
         refusals=refusals,
+        requests=Requests(clock),
         documents=documents,
         statuses=statuses,
         reconciler=reconciler,
@@ -116,14 +118,8 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         known.listeners += [emitter.changed, reconciler.changed, publisher.changed, command_lists.changed]
         await _say_ready(term, known, audit)
         for loop in (
-            emitter.run,
-            publisher.run,
-            reconciler.run,
-            presence.run,
-            publisher.reissue,
-            command_lists.run,
-            command_lists.tidy,
-            refusals.run,
+            *(emitter.run, publisher.run, reconciler.run, presence.run, refusals.run),
+            *(publisher.reissue, command_lists.run, command_lists.tidy),
         ):
             tasks.create_task(loop())
         tasks.create_task(_sweep(clock, artifacts, publisher, holds))

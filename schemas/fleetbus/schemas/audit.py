@@ -17,6 +17,7 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import canonical, digest, parse_json
 from fleetbus.schemas.errors import FleetbusError, MessageMalformed
 from fleetbus.schemas.models import Count, Moment, Received
+from fleetbus.schemas.requests import stated_by
 from fleetbus.schemas.signing import Sign, unverified, verify
 
 OUTCOME_DONE: Final = "done"
@@ -39,7 +40,8 @@ class Edit(Received):
 
 class AuditRecord(Received):
     """One link of the chain. `key`: the actor's public nkey as the server said it, empty for what did not come
-    over the bus. `count`: how many refusals of one kind since `since` this one stands for.
+    over the bus. `statement`: what that key has signed (`requests.Statement`), for whatever an operator changed.
+    `count`: how many refusals of one kind since `since` this one stands for.
     """
 
     fleet: str
@@ -49,6 +51,7 @@ class AuditRecord(Received):
     at: Moment
     actor: str
     key: str = ""
+    statement: str | None = None
     action: str
     object: str = ""
     outcome: str
@@ -116,13 +119,14 @@ class Finding:
 class Walk:
     """How far a chain was looked at. `last` None: it may begin anywhere; ORIGIN: it must begin with the first.
 
-    At most MOST_FINDINGS are kept, all are counted.
+    At most MOST_FINDINGS are kept, all are counted. `unsigned`: changes in an operator's name that he has not signed.
     """
 
     last: Link | None = ORIGIN
     first: int = 0
     records: int = 0
     wrong: int = 0
+    unsigned: int = 0
     findings: tuple[Finding, ...] = ()
 
     def found(self, number: int, message: str) -> Walk:
@@ -146,6 +150,7 @@ def step(walk: Walk, subject: str, envelope: bytes, keys: Collection[str] | None
         record = AuditRecord.from_bytes(signed)
     except FleetbusError as error:
         return _continued(walk.found(number, error.message), here)
+    walk = _signed_by_its_actor(walk, record)
     if record.number != number:
         walk = walk.found(number, f"it is record {record.number} under another's subject")
     if fleet and record.fleet != fleet:
@@ -154,6 +159,20 @@ def step(walk: Walk, subject: str, envelope: bytes, keys: Collection[str] | None
     if last is not None and number == last.number + 1 and record.previous != last.digest:
         walk = walk.found(number, f"it does not continue record {last.number} as that stands")
     return _continued(walk, here)
+
+
+def _signed_by_its_actor(walk: Walk, record: AuditRecord) -> Walk:
+    """Held against what an operator has signed of it; the controller's word alone is counted."""
+    if record.statement is None:
+        in_a_name = record.key and "/" not in record.actor and record.outcome != OUTCOME_REFUSED
+        return replace(walk, unsigned=walk.unsigned + 1) if in_a_name else walk
+    try:
+        verb = stated_by(record.statement, record.key).verb
+    except FleetbusError as error:
+        return walk.found(record.number, f"{record.actor[:80]} did not sign what it tells: {error.message}")
+    if record.action not in (verb, f"{verb}-run", f"{verb}-cancel"):
+        return walk.found(record.number, f"{record.actor[:80]} has signed `{verb}`, not {record.action[:80]}")
+    return walk
 
 
 def _continued(walk: Walk, here: Link) -> Walk:

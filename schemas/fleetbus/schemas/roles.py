@@ -76,6 +76,11 @@ def suffices(role: str, needed: OperatorRole) -> bool:
     return role in ROLES and ROLES.index(role) >= ROLES.index(needed)
 
 
+def changes(verb: str) -> bool:
+    """Whether it changes something: then who asks must have signed it."""
+    return NEEDS[verb] != VIEWER
+
+
 def verbs_of(role: OperatorRole) -> tuple[str, ...]:
     return tuple(verb for verb, needed in NEEDS.items() if suffices(role, needed))
 

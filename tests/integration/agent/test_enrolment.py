@@ -64,7 +64,7 @@ class Prepared:
     @asynccontextmanager
     async def operator(self) -> AsyncIterator[Operator]:
         async with self.server.bus("operator") as bus:
-            operator = Operator(bus)
+            operator = Operator(bus, self.server.credentials["operator"])
             await operator.wait_answered()
             yield operator
 

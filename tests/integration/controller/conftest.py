@@ -37,7 +37,7 @@ async def bus(fleet: FleetServer) -> AsyncIterator[NatsBus]:
 @pytest.fixture
 async def operator(fleet: FleetServer) -> AsyncIterator[Operator]:
     async with fleet.bus("operator") as bus:
-        yield Operator(bus)
+        yield Operator(bus, fleet.credentials["operator"])
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from nacl.signing import SigningKey
 from fleetbus.cli.ceremony.folder import seed_file
 from fleetbus.cli.ceremony.keys import read_key
 from fleetbus.cli.ceremony.record import read_record
+from fleetbus.controller.desk import Desk
 from fleetbus.controller.doors import api as door
 from fleetbus.controller.doors import enrolment
 from fleetbus.controller.issuing import LIFETIME_S, Issuer
@@ -25,8 +26,9 @@ from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.ports import Bus, Message, Put, Signer
 from fleetbus.runtime.signers import SeedSigner
-from fleetbus.schemas import api, subjects
+from fleetbus.schemas import api, requests, subjects
 from fleetbus.schemas.canonical import canonical
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.desired import Head
 from fleetbus.schemas.events import CloudEvent, Happened, Outbox
 from fleetbus.schemas.nkeys import Kind, key_of_seed
@@ -52,6 +54,8 @@ class Controller:
     leader: Leader
     task: asyncio.Task[None]
     terms: list[Term] = field(default_factory=list)
+    desks: list[Desk] = field(default_factory=list)
+    """Of each of its terms."""
 
     async def kill(self) -> None:
         """Its connection goes first, so that nothing it does on the way out reaches the bus."""
@@ -86,15 +90,19 @@ async def controlling(
         )
         leader = Leader(bus, CLOCK, holder=holder, epoch=1, gone=lambda other: other in gone)
         terms: list[Term] = []
+        desks: list[Desk] = []
+
+        async def look(desk: Desk) -> None:
+            desks.append(desk)
 
         async def under(term: Term) -> None:
             terms.append(term)
-            await work(fleet, term, leader.holds, [door.serve, enrolment.serve])
+            await work(fleet, term, leader.holds, [door.serve, enrolment.serve, look])
 
         await bus.wait_connected()
         task = asyncio.create_task(leader.lead(under))
         try:
-            yield Controller(bus, leader, task, terms)
+            yield Controller(bus, leader, task, terms, desks)
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -113,15 +121,31 @@ def issuer_of(server: FleetServer, lifetime_s: float = LIFETIME_S) -> Issuer:
 
 @dataclass
 class Operator:
+    """Asks by a bus, and signs by a credential, which need not be the same one's."""
+
     bus: Bus
+    credential: Credential
+
+    def signed(self, verb: str, body: Mapping[str, Any], **changes: Any) -> bytes:
+        return self.stated(verb, canonical(dict(body)), **changes)
+
+    def stated(self, verb: str, body: bytes, **changes: Any) -> bytes:
+        """As the client signs it, whatever is asked."""
+        given = {"id": CLOCK.identifier(), "at": CLOCK.now(), "issuer": self.credential.claims.issuer}
+        sign = signer(key_of_seed(self.credential.seed))
+        return requests.asked(verb, body, sign=sign, **{**given, **changes})
 
     async def ask(
         self, verb: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """The result; raises the error that was answered."""
-        message = await self.bus.request(
-            subjects.api(verb), canonical(dict(body)), timeout_s=30, headers=headers
-        )
+        return await self.send(verb, self.signed(verb, body), headers)
+
+    async def send(
+        self, verb: str, request: bytes, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The same, of a request as it is."""
+        message = await self.bus.request(subjects.api(verb), request, timeout_s=30, headers=headers)
         answer = api.Answer.from_bytes(message.data)
         if answer.error is not None:
             raise api.raised(answer.error)

@@ -21,12 +21,14 @@ from fleetbus.schemas.errors import (
     BusUnavailable,
     DocumentInvalid,
     FleetbusError,
+    MessageMalformed,
     NotFound,
     NotPermitted,
     Refused,
+    SignatureRefused,
 )
 from fleetbus.schemas.nkeys import Kind, public_key, seed_of
-from fleetbus.schemas.roles import ADMIN
+from fleetbus.schemas.roles import ADMIN, changes
 from fleetbus.schemas.signing import unverified
 from fleetbus.schemas.streams import DOCUMENTS
 from tests.bus_server import FleetServer
@@ -83,7 +85,9 @@ async def test_who_asks_is_what_the_server_says(
 
         real = {"Nats-Request-Info": f'{{"acc":"OPERATORS","user":"{fleet.public_key("operator")}"}}'}
         with pytest.raises(NotPermitted):
-            await Operator(bus).ask("apply", {"documents": [bundle_document("c")]}, headers=real)
+            await Operator(bus, operator.credential).ask(
+                "apply", {"documents": [bundle_document("c")]}, headers=real
+            )
 
         async with fleet.bus("c1") as agent, fleet.bus("subscriber") as subscriber:
             for stranger in (agent, subscriber):
@@ -127,7 +131,7 @@ async def test_two_headers_do_not_make_somebody_else(
             b'Nats-Request-Info: {"user":"U3"}\r\n\r\n'
         )
         reply = subjects.personal_inbox(fleet.public_key("operator")).encode() + b".x"
-        body = api.ApplyRequest(documents=(bundle_document("a"),)).model_dump_json(by_alias=True).encode()
+        body = operator.signed("apply", {"documents": [bundle_document("a")]})
         await raw.publish(subjects.api("apply").encode(), body, reply=reply, block=block)
 
         async def written() -> bool:
@@ -148,10 +152,11 @@ async def test_no_request_ends_the_service(
         for verb in api.VERBS:
             if verb in ("overview", "commands"):
                 continue
-            message = await operator.bus.request(subjects.api(verb), body, timeout_s=10)
-            answer = api.Answer.from_bytes(message.data)
-            assert answer.error is not None
-            assert answer.error.kind in {"DocumentInvalid", "MessageMalformed"}, answer.error
+            with pytest.raises((DocumentInvalid, MessageMalformed)):
+                await operator.send(verb, operator.stated(verb, body))
+            if changes(verb):
+                with pytest.raises(SignatureRefused):
+                    await operator.send(verb, body)
         assert (await operator.ask("overview", {}))["fleet"] == "test"
 
 

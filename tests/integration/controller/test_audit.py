@@ -219,7 +219,7 @@ async def test_what_is_done_and_refused_is_read_through_the_api(
         with pytest.raises(FleetbusError):
             await operator.ask("apply", {"documents": [], "reason": "x" * 5000})
         with pytest.raises(NotPermitted):
-            await Operator(bus).ask("list", {"kind": "Bundle"})
+            await Operator(bus, operator.credential).ask("list", {"kind": "Bundle"})
         await operator.ask("delete", {"kind": "bundle", "name": "web", "policy": "Keep"})
 
         found = await pages(operator)
@@ -291,7 +291,7 @@ async def test_no_value_that_should_not_be_seen_gets_into_a_record(
 async def test_the_client_reads_on_while_records_come(
     fleet: FleetServer, operator: Operator, tmp_path: Path
 ) -> None:
-    client = Fleet(operator.bus, CLOCK)
+    client = Fleet(operator.bus, CLOCK, operator.credential)
     async with controlling(fleet, tmp_path):
         await operator.wait_answered()
         walk, documents = Walk(), [bundle_document(f"b{number}") for number in range(300)]

@@ -36,7 +36,7 @@ async def test_the_controller_outlives_the_bus(own_fleet: FleetServer, tmp_path:
         own_fleet.bus("c1") as agent,
         controlling(own_fleet, tmp_path) as controller,
     ):
-        operator = Operator(people)
+        operator = Operator(people, own_fleet.credentials["operator"])
         c1 = Speaker(agent, ClusterId("main", "c1"), own_fleet.seed("c1"), "uid-1")
         await operator.wait_answered()
         await operator.apply(cluster_document("c1", own_fleet.public_key("c1")), bundle_document("web"))

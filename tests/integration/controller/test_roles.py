@@ -84,12 +84,13 @@ async def test_the_controller_asks_for_the_role_itself(open_fleet: FleetServer, 
         open_fleet.bus("operator") as bus,
         open_fleet.bus("controller") as look,
     ):
-        await Operator(bus).wait_answered()
+        await Operator(bus, open_fleet.credentials["operator"]).wait_answered()
         for role in ROLES:
             assert (role, await outcomes(open_fleet, role)) == (role, wanted(role, "role"))
         async with open_fleet.bus(OPERATORS_BY_ROLE[OPERATOR]) as some:
+            someone = Operator(some, open_fleet.credentials[OPERATORS_BY_ROLE[OPERATOR]])
             with pytest.raises(NotPermitted) as refused:
-                await Operator(some).ask("remove", {"name": "c1"})
+                await someone.ask("remove", {"name": "c1"})
         assert refused.value.message == "`remove` needs the role admin; some-operator is operator"
 
         async def noted() -> bool:
@@ -104,7 +105,7 @@ async def test_the_controller_asks_for_the_role_itself(open_fleet: FleetServer, 
 async def test_a_refusal_of_the_bus_says_the_same_sentence(fleet: FleetServer) -> None:
     who = OPERATORS_BY_ROLE["viewer"]
     async with fleet.bus(who) as bus:
-        client = Fleet(bus, CLOCK, fleet.credentials[who].claims)
+        client = Fleet(bus, CLOCK, fleet.credentials[who])
         with pytest.raises(NotPermitted) as refused:
             await client.release("Bundle", "shop", prune=1)
     assert refused.value.message == "`release` needs the role approver; some-viewer is viewer"
@@ -130,7 +131,7 @@ async def test_another_role_counts_on_the_running_bus_and_the_old_credential_no_
             inboxes={"operator": subjects.personal_inbox(credential.nkey)},
         )
         async with renewed.bus("operator") as after:
-            client = Fleet(after, CLOCK, credential.claims)
+            client = Fleet(after, CLOCK, credential)
             with pytest.raises(NotPermitted, match="`sync` needs the role operator; operator is viewer"):
                 await client.sync("Source", "platform")
             with pytest.raises(BusUnavailable, match="no controller answers"):
@@ -151,7 +152,7 @@ async def test_only_an_admin_says_by_which_keys_a_cluster_is_known(
     mine, other = (public_key(SigningKey.generate()) for _ in range(2))
     async with controlling(fleet, tmp_path), fleet.bus(OPERATORS_BY_ROLE[OPERATOR]) as bus:
         await operator.wait_answered()
-        someone = Operator(bus)
+        someone = Operator(bus, fleet.credentials[OPERATORS_BY_ROLE[OPERATOR]])
         with pytest.raises(NotPermitted, match="to add cluster c1 needs the role admin"):
             await someone.apply(cluster(mine))
         assert await operator.apply(cluster(mine)) == ["created"]

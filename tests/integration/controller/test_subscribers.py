@@ -39,7 +39,7 @@ async def team(
     """The subscriber, while a controller answers."""
     async with controlling(fleet, tmp_path), fleet.bus(WHO) as bus:
         await operator.wait_answered()
-        yield Fleet(bus, CLOCK, fleet.credentials[WHO].claims), bus
+        yield Fleet(bus, CLOCK, fleet.credentials[WHO]), bus
 
 
 async def read(client: Fleet, type_: str = "*", since: int = 0) -> list[Event]:

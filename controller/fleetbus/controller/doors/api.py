@@ -1,7 +1,8 @@
 """The door for operators: a NATS service, one endpoint a verb, on which the controller that leads answers.
 
 Who asks is what the bus's server wrote when the request crossed into our account: a client cannot write that
-header, and requests that did not cross are refused.
+header, and requests that did not cross are refused. The bus's owner can write it, so what would change something must
+be signed by the key in the token that it shows, and that token by the key of a role.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from fleetbus.controller.desk import Desk, Request, Verb
 from fleetbus.controller.doors import admitting, auditing, commanding, reading, subscribing, writing
-from fleetbus.controller.presence import requester, requester_claims
+from fleetbus.controller.presence import requester, requester_token
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Message
@@ -22,10 +23,13 @@ from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
 from fleetbus.schemas.models import wrong_fields
+from fleetbus.schemas.nats_jwt import Claims, verify
+from fleetbus.schemas.requests import parts
 from fleetbus.schemas.roles import (
     NEEDS,
     SUBSCRIBER_OF_TYPES,
     SUBSCRIBER_VERBS,
+    changes,
     granted_types,
     refusal,
     suffices,
@@ -75,11 +79,16 @@ async def serve(desk: Desk) -> None:
 
 async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     """The envelope for one request; never raises but when cancelled."""
-    request = Request("", message.data, _key(message))
+    statement, body = parts(message.data)
+    request = Request("", body, _key(message))
     try:
-        request = _asked_by(desk, verb, request, message)
+        claims = _claims(message) if request.key else None
+        request = _asked_by(desk, verb, request, claims)
         if request.types is None and not suffices(request.role, NEEDS[verb]):
             raise refusal(f"`{verb}`", NEEDS[verb], request.by, request.role)
+        if claims is not None and changes(verb):
+            desk.requests.accept(verb, statement, body, claims)
+            request = replace(request, statement=statement)
         result = await VERBS[verb](desk, request)
         answer = canonical(api.Answer(ok=True, result=dict(result)).as_json())
         if len(answer) <= MOST_BYTES:
@@ -124,12 +133,19 @@ def operator(desk: Desk, key: str) -> str:
     return name
 
 
-def _asked_by(desk: Desk, verb: str, request: Request, message: Message) -> Request:
+def _claims(message: Message) -> Claims:
+    """What the token of who asks says, if its issuer signed it. Raises NotPermitted."""
+    try:
+        return verify(requester_token(message))
+    except FleetbusError as error:
+        raise NotPermitted(f"the token of who asks counts for nothing: {error.message}") from error
+
+
+def _asked_by(desk: Desk, verb: str, request: Request, claims: Claims | None) -> Request:
     """With who asks and in which role: that of the key which signed the token. The bus has asked the same.
 
     Raises NotPermitted.
     """
-    claims = requester_claims(message) if request.key else None
     role = desk.roles().get(claims.issuer, "") if claims else ""
     if claims and role == SUBSCRIBER_OF_TYPES and verb in SUBSCRIBER_VERBS:
         return replace(request, by=f"subscriber/{claims.name}", role=role, types=granted_types(claims))

@@ -143,7 +143,7 @@ class _Door:
                 "spec": decisions.spec_of(record, stored.spec if stored else None),
             }
         )
-        author = Author(token.by, "enrol", f"join token {token.id}", user)
+        author = Author(f"cluster/{cluster.name}", "enrol", f"join token {token.id} of {token.by}", user)
         entry = Entry(
             author, f"cluster/{cluster.name}", message=f"key {member.nkey}, kube-system {member.uid}"
         )

@@ -1,0 +1,64 @@
+"""What an operator asks of the controller, signed by who asks.
+
+The bus says who asks, and the bus has an owner. So a request that changes something begins with a statement in an
+envelope, signed by the key of the operator's own token: an envelope's two lines, a newline, and what is asked, whose
+digest the statement holds. It is kept in the audit record of what followed, where it proves that it was asked.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from fleetbus.schemas import subjects
+from fleetbus.schemas.canonical import digest
+from fleetbus.schemas.errors import SignatureRefused
+from fleetbus.schemas.models import Moment, Received
+from fleetbus.schemas.signing import VERSION, Sign, unverified, verify
+
+
+class Statement(Received):
+    """That somebody asks `verb`, once and now. `body`: the digest of what is asked.
+
+    `issuer`: the role's key that signed the token of who asks, so that it counts in one fleet and one role only.
+    """
+
+    verb: str = Field(max_length=64)
+    id: str = Field(min_length=8, max_length=64)
+    at: Moment
+    issuer: str = Field(max_length=80)
+    body: str = Field(max_length=80)
+
+
+def asked(verb: str, body: bytes, *, id: str, at: datetime, issuer: str, sign: Sign) -> bytes:
+    """The request as it is sent."""
+    statement = Statement(verb=verb, id=id, at=at, issuer=issuer, body=digest(body))
+    return sign(subjects.api(verb), statement.to_bytes()) + b"\n" + body
+
+
+def parts(request: bytes) -> tuple[bytes, bytes]:
+    """The signed statement, empty when there is none, and what is asked. Nothing is verified."""
+    if not request.startswith(VERSION + b" "):
+        return b"", request
+    mark, _, rest = request.partition(b"\n")
+    statement, _, body = rest.partition(b"\n")
+    return mark + b"\n" + statement, body
+
+
+def stated(statement: bytes, verb: str, key: str) -> Statement:
+    """What `key` has signed for this verb. Raises MessageMalformed, MessageTooNew, SignatureRefused."""
+    subject = subjects.api(verb)
+    found = Statement.from_bytes(verify(subject, statement, {key}))
+    if found.verb != verb:
+        raise SignatureRefused("it states another verb", where=subject)
+    return found
+
+
+def stated_by(statement: str, key: str) -> Statement:
+    """What `key` has signed, for whichever verb: of a statement that was kept.
+
+    Raises MessageMalformed, MessageTooNew, SignatureRefused, DocumentInvalid (its verb is no word).
+    """
+    envelope = statement.encode()
+    return stated(envelope, Statement.from_bytes(unverified(envelope)).verb, key)
