@@ -20,6 +20,7 @@ from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_streams import ensure_streams
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import streams, subjects
 from fleetbus.schemas.accounts import AGENT, OPERATORS, agents_account, role_key_name, user_claims
 from fleetbus.schemas.credentials import Credential
@@ -56,7 +57,7 @@ class FleetServer:
 
     def settings(self, who: str) -> BusSettings:
         return BusSettings(
-            (self.server.url,), self.credentials[who], self.inboxes[who], who, ca_pem=self.ca_pem
+            (self.server.url,), self.credentials[who], self.inboxes[who], who, Trust(ca_pem=self.ca_pem)
         )
 
     def seed(self, who: str) -> str:

@@ -18,6 +18,7 @@ from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.desired import Head
 from fleetbus.schemas.errors import NotFound, TimeoutExpired
@@ -168,5 +169,5 @@ def _controllers(fleet: LocalFleet) -> BusSettings:
         credential=read_credential(settings.bus_credential_file),
         inbox_prefix=subjects.CONTROLLER_INBOX,
         name="bench",
-        ca_file=str(settings.bus_ca_file) if settings.bus_ca_file else "",
+        trust=Trust(ca_file=settings.bus_ca_file),
     )

@@ -25,6 +25,7 @@ from fleetbus.controller.settings import Settings
 from fleetbus.runtime.bus import BusSettings
 from fleetbus.runtime.ports import Bus, Signer
 from fleetbus.runtime.signers import SeedSigner
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.accounts import AGENT, ENROL, RENEWER, TOKEN, agents_account, role_key_name
 from fleetbus.schemas.canonical import canonical
@@ -169,7 +170,7 @@ class World:
             BusSettings(settings.bus_servers, settings.credential, subjects.inbox("main", name), name)
         ) as bus:
             self.buses[name] = bus
-            await keep_credential(Keeping(settings, bus, kube, self.clock, self.connect))
+            await keep_credential(Keeping(settings, bus, kube, self.clock, self.connect, Trust()))
 
     async def until_all_are_back(self, within_s: float) -> None:
         async with asyncio.timeout(within_s):

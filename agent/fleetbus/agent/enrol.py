@@ -22,6 +22,7 @@ from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.failures import described
 from fleetbus.runtime.loop import until_done
 from fleetbus.runtime.ports import Bus, Kube
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects, vault_policies
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment import CredentialAnswer, CredentialRequest, JoinToken
@@ -88,7 +89,8 @@ async def _enrol(kube: Kube, clock: Clock, connect: Connect, token: JoinToken) -
         credential=credential,
         inbox_prefix=subjects.personal_inbox(credential.nkey),
         name=f"enrolment of {cluster}",
-        ca_pem=token.bus_ca,
+        trust=Trust(ca_pem=token.bus_ca),
+        insecure=token.insecure_dev,
     )
     async with connect(settings) as bus:
         asked = await until_done("cluster", lambda: credential_request(kube, clock, token.fleet, key), clock)
@@ -186,6 +188,8 @@ def joined_values(token: JoinToken, uid: str, seed: str, answer: CredentialAnswe
         "root": token.root,
         USED: token.id,
     }
+    if token.insecure_dev:
+        values["bus-insecure-dev"] = "true"
     if token.vault is not None:
         values |= {
             "vault-address": token.vault.address,

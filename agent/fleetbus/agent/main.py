@@ -36,6 +36,7 @@ from fleetbus.runtime.kube_access import POD_FOLDER, KubeAccess
 from fleetbus.runtime.logs import LEVELS, configure
 from fleetbus.runtime.loop import first, until_done
 from fleetbus.runtime.ports import Bus, Kube, Vault
+from fleetbus.runtime.trust import Trust
 from fleetbus.runtime.vault import VaultAccess, VaultClient
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
@@ -159,9 +160,10 @@ async def _serve_as_member(
 ) -> None:
     """Until a new join token is found."""
     async with AsyncExitStack() as stack:
-        bus = await stack.enter_async_context(connect(_bus_settings(settings)))
+        trust = Trust(ca_pem=settings.bus_ca)
+        bus = await stack.enter_async_context(connect(_bus_settings(settings, trust)))
         vault = await _vault(stack, settings.vault, folder, clock)
-        keeping = Keeping(settings, bus, kube, clock, connect)
+        keeping = Keeping(settings, bus, kube, clock, connect, trust)
         try:
             await first(
                 run_agent(settings, bus, kube, vault, clock, clock.identifier()), keep_credential(keeping)
@@ -171,14 +173,15 @@ async def _serve_as_member(
             raise
 
 
-def _bus_settings(settings: AgentSettings) -> BusSettings:
+def _bus_settings(settings: AgentSettings, trust: Trust) -> BusSettings:
     cluster = settings.identity.cluster
     return BusSettings(
         servers=settings.bus_servers,
         credential=settings.credential,
         inbox_prefix=subjects.inbox(cluster.realm, cluster.name),
         name=f"agent {cluster}",
-        ca_pem=settings.bus_ca,
+        trust=trust,
+        insecure=settings.insecure,
     )
 
 

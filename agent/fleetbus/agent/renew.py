@@ -19,6 +19,7 @@ from fleetbus.runtime.bus import BusSettings
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.failures import described
 from fleetbus.runtime.ports import Bus, Kube
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment import CredentialAnswer
@@ -38,13 +39,17 @@ log = structlog.get_logger("renew")
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """What renewing needs: a member's settings, its bus, its cluster, and how to reach the bus as who only renews."""
+    """What renewing needs: a member's settings, its bus, its cluster, and how to reach the bus as who only renews.
+
+    `trust` is that of `bus`: what is replaced there counts for both.
+    """
 
     settings: AgentSettings
     bus: Bus
     kube: Kube
     clock: Clock
     connect: Connect
+    trust: Trust
 
 
 async def keep_credential(keeping: Keeping) -> None:
@@ -147,7 +152,8 @@ async def _ask_as_renewer(keeping: Keeping) -> CredentialAnswer:
         credential=credential,
         inbox_prefix=subjects.personal_inbox(credential.nkey),
         name=f"renewal of {settings.identity.cluster}",
-        ca_pem=settings.bus_ca,
+        trust=keeping.trust,
+        insecure=settings.insecure,
     )
     async with keeping.connect(connecting) as bus:
         try:

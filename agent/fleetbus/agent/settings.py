@@ -14,6 +14,7 @@ from typing import TypeVar
 from fleetbus.agent.ports import Identity, Rule
 from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
+from fleetbus.schemas.bus_address import parse_addresses
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.nats_jwt import read
@@ -55,6 +56,8 @@ class AgentSettings:
     vault: VaultSettings | None = None
     renewer: str = field(default="", repr=False)
     """The token of the user that never ends and can do nothing but renew; of the same key."""
+    insecure: bool = False
+    """The fleet was made with --insecure-dev: the bus is plaintext, on this machine."""
 
 
 def vault_token_file(folder: Path) -> Path:
@@ -65,16 +68,18 @@ def vault_token_file(folder: Path) -> Path:
 
 def parse_settings(text: Mapping[str, str]) -> AgentSettings:
     """Settings from a Secret's values. SettingsInvalid names the key and never quotes a value."""
+    insecure = text.get("bus-insecure-dev") == "true"
     cluster = ClusterId(_checked(text, "realm", _cluster_name), _checked(text, "cluster", _cluster_name))
     return AgentSettings(
         identity=Identity(_checked(text, "fleet", _cluster_name), cluster, _checked(text, "uid", _uid)),
         credential=_credential(text),
-        bus_servers=_checked(text, "bus-servers", _servers),
-        bus_ca=_checked(text, "bus-ca", _pem),
+        bus_servers=_checked(text, "bus-servers", lambda servers: _servers(servers, insecure=insecure)),
+        bus_ca="" if insecure else _checked(text, "bus-ca", _pem),
         controller_keys=_checked(text, "controller-keys", _keys),
         epoch=_checked({"epoch": "0", **text}, "epoch", _epoch),
         vault=_vault(text),
         renewer=_checked(text, "renewer-jwt", _token) if text.get("renewer-jwt") else "",
+        insecure=insecure,
     )
 
 
@@ -122,10 +127,9 @@ def _uid(text: str) -> str:
     return text
 
 
-def _servers(text: str) -> tuple[str, ...]:
+def _servers(text: str, *, insecure: bool) -> tuple[str, ...]:
     servers = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not servers or not all(server.startswith(("tls://", "nats://")) for server in servers):
-        raise ValueError("not a list of tls:// or nats:// addresses")
+    parse_addresses(servers, insecure=insecure)
     return servers
 
 

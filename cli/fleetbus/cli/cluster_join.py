@@ -37,6 +37,7 @@ from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
 from fleetbus.client import load_context
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.schemas.bus_address import parse_addresses
 from fleetbus.schemas.enrolment import DEFAULT_TOKEN_TTL_S, JoinToken
 from fleetbus.schemas.errors import BusUnavailable, SettingsInvalid
 from fleetbus.schemas.subjects import MAIN, ClusterId
@@ -203,7 +204,7 @@ async def _join(invocation: Invocation, name: str, chosen: Chosen) -> int:
     if chosen.folder is not None:
         await _ensure_realm(chosen.folder, chosen, output)
     async with AsyncExitStack() as stack:
-        fleet = await stack.enter_async_context(invocation.connect(invocation.context))
+        fleet = await stack.enter_async_context(invocation.fleet())
         if not chosen.into_cluster:
             manifests = await _objects(chosen, None)
             token = await admitted(fleet, request, pinned)
@@ -264,15 +265,22 @@ def pinned_by(folder: Path | None, context_name: str, servers: tuple[str, ...]) 
     """What is known here of the fleet: by its folder, else by the context. Raises SettingsInvalid, NotFound."""
     if folder is not None:
         record = read_record(folder)
-        authority = read_text(authority_file(folder))
-        return Pinned(servers or record.bus_servers, authority, record.signing_keys)
+        authority = "" if record.insecure_dev else read_text(authority_file(folder))
+        return _pinned(servers or record.bus_servers, authority, record.signing_keys, record.insecure_dev)
     context = load_context(context_name)
-    if context.ca_file is None:
+    if context.ca_file is None and not context.insecure:
         raise SettingsInvalid(
             "the context names no authority of the bus, which the agent has to be given",
             remedy="give --fleet-dir, or `ca` in the context",
         )
-    return Pinned(servers or context.servers, read_text(context.ca_file), context.signing_keys)
+    authority = read_text(context.ca_file) if context.ca_file else ""
+    return _pinned(servers or context.servers, authority, context.signing_keys, context.insecure)
+
+
+def _pinned(servers: tuple[str, ...], authority: str, keys: tuple[str, ...], insecure: bool) -> Pinned:
+    """An agent would refuse what is no address; it is better said here. Raises SettingsInvalid."""
+    parse_addresses(servers, insecure=insecure)
+    return Pinned(servers, authority, keys, insecure)
 
 
 async def _ensure_realm(folder: Path, chosen: Chosen, output: Output) -> None:

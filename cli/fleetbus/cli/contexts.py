@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from fleetbus.cli.words import remember
 from fleetbus.client.context import Context, load_context, load_contexts, save_context, use_context
@@ -24,18 +23,8 @@ def use(name: str) -> str:
     return name
 
 
-def save(
-    name: str,
-    servers: Sequence[str],
-    *,
-    user: str,
-    creds_file: Path,
-    ca_file: Path,
-    fleet: str,
-    signing_keys: Sequence[str],
-) -> bool:
+def save(context: Context) -> bool:
     """Write a context and make it the current one; False when it was there like this."""
-    context = Context(name, tuple(servers), creds_file, user, ca_file, fleet, tuple(signing_keys))
     if context in load_contexts().contexts:
         return False
     save_context(context)

@@ -14,6 +14,7 @@ from fleetbus.cli.contexts import spoken_to
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
 from fleetbus.cli.permission_checks import permission_checks
+from fleetbus.cli.transport_checks import transport_checks
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import FleetbusError
 
@@ -77,7 +78,7 @@ async def _checks(
     name = spoken_to(invocation.context)
     found = [Check("you", "FB6002", "good", f"fleetbus {version_of('fleetbus')}, context {name}")]
     try:
-        async with invocation.connect(invocation.context) as fleet:
+        async with invocation.fleet() as fleet:
             found += await _connected(fleet, clock.monotonic_s() - began_s)
     except FleetbusError as error:
         found.append(_failed("bus" if error.error_code.startswith("FB3") else "you", error))
@@ -85,6 +86,7 @@ async def _checks(
         found.append(
             Check("fleet", "FB2001", "skip", "away clusters, held prunes: needs the controller first")
         )
+    found += await transport_checks(invocation.context)
     found += await permission_checks(folder)
     if vault_address:
         found.append(await _vault(vault_address, vault_ca))

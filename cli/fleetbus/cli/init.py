@@ -9,13 +9,14 @@ import click
 
 from fleetbus.cli import exit_codes
 from fleetbus.cli.ceremony.files import read_text
-from fleetbus.cli.ceremony.folder import authority_file, server_folder
+from fleetbus.cli.ceremony.folder import server_folder
+from fleetbus.cli.ceremony.handing import context
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
 from fleetbus.cli.ceremony.keys import person_file
-from fleetbus.cli.ceremony.online import make_streams, push_accounts
+from fleetbus.cli.ceremony.online import make_streams, push_accounts, reload_servers
 from fleetbus.cli.ceremony.record import FILE, FleetRecord, Node, Signing, read_record
 from fleetbus.cli.ceremony.servers import signing_keys, vault_admin
-from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.invocation import Invocation, pass_invocation, warn_of_plaintext
 from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 from fleetbus.runtime.clock import SystemClock
@@ -62,7 +63,20 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Where the keys live that sign tokens; `files` for a new fleet.",
 )
 @click.option(
-    "--online", is_flag=True, help="The second half: the bus runs, give it its accounts, make its streams."
+    "--renew-certificates",
+    "renew",
+    is_flag=True,
+    help="Make the servers' certificates again now; without it those that end within 60 days.",
+)
+@click.option(
+    "--insecure-dev",
+    is_flag=True,
+    help="A new fleet WITHOUT TLS, on this machine's loopback alone. For development; it warns at each use.",
+)
+@click.option(
+    "--online",
+    is_flag=True,
+    help="The second half: the bus runs. Give it its accounts, make its streams, have it read its certificates.",
 )
 @click.option("--no-context", is_flag=True, help="Do not write the first operator's context.")
 @pass_invocation
@@ -80,6 +94,8 @@ def command(
     vault_ca: Path | None,
     root_key: Path | None,
     signing: Signing | None,
+    renew: bool,
+    insecure_dev: bool,
     online: bool,
     no_context: bool,
 ) -> int:
@@ -93,16 +109,11 @@ def command(
     Run again it changes what is said and nothing else. The folder holds every key of the fleet, but for the root's
     with --root-key and those that sign tokens with --signing vault-transit: whoever has it owns the fleet.
     """
-    output = invocation.output
     if online:
-        record = read_record(folder)
-        invocation.run_async(_online(folder, record))
-        output.line(f"fleet/{record.fleet} accounts and streams ", Cell("ready", "good"))
-        return exit_codes.DONE
-    there = (folder / FILE).is_file()
-    if not there and not (name and (hosts or nodes)):
+        return _run_online(invocation, folder)
+    known = read_record(folder) if (folder / FILE).is_file() else None
+    if known is None and not (name and (hosts or nodes)):
         raise click.UsageError("Say --name, and --host or --node.")
-    known = read_record(folder) if there else None
     roles = dict(parse_operator(one) for one in operators)
     plan = FleetPlan(
         name or (known.fleet if known else ""),
@@ -113,20 +124,33 @@ def command(
         subscribers=subscribers,
         nodes=tuple(parse_node(one, port or 4222) for one in nodes),
         signing=signing,
+        insecure_dev=insecure_dev,
     )
-    given = None
-    if vault_address:
-        ca = read_text(vault_ca) if vault_ca else ""
-        given = VaultPlace(address=vault_address.rstrip("/"), ca=ca)
+    given = _given_vault(vault_address, vault_ca)
     where = Where(given or (known.vault if known else None), vault_token_file, folder)
-    record = invocation.run_async(_make(plan, known, where, root_key, output))
+    record = invocation.run_async(_make(plan, known, where, root_key, invocation.output, renew=renew))
     if given is not None:
-        invocation.run_async(_vault(given, vault_token_file, vault_ca, folder, output))
+        invocation.run_async(_vault(given, vault_token_file, vault_ca, folder, invocation.output))
     if not no_context:
-        _save_context(folder, record, tuple(roles), output)
-    output.line(f"fleet/{record.fleet} ", Cell("ready", "good"), f" in {folder}")
-    _next(output, folder, record)
+        _save_context(folder, record, tuple(roles), invocation.output)
+    _say_ready(invocation.output, folder, record)
     return exit_codes.DONE
+
+
+def _run_online(invocation: Invocation, folder: Path) -> int:
+    output, record = invocation.output, read_record(folder)
+    if record.insecure_dev:
+        warn_of_plaintext(output, f"the fleet {record.fleet}")
+    servers = invocation.run_async(_online(folder, record))
+    output.line(f"fleet/{record.fleet} accounts and streams ", Cell("ready", "good"))
+    output.line(f"configuration and certificates read again by {', '.join(servers)}")
+    return exit_codes.DONE
+
+
+def _given_vault(address: str, ca_file: Path | None) -> VaultPlace | None:
+    if not address:
+        return None
+    return VaultPlace(address=address.rstrip("/"), ca=read_text(ca_file) if ca_file else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +163,29 @@ class Where:
 
 
 async def _make(
-    plan: FleetPlan, known: FleetRecord | None, where: Where, root_key: Path | None, output: Output
+    plan: FleetPlan,
+    known: FleetRecord | None,
+    where: Where,
+    root_key: Path | None,
+    output: Output,
+    *,
+    renew: bool,
 ) -> FleetRecord:
     signing = known.signing if known else plan.signing or "files"
     opened = signing_keys(where.folder, plan.fleet, signing, where.vault, where.token_file)
     async with opened as keys:
         now = SystemClock().now()
-        return await make_fleet(where.folder, plan, keys, now, output.line, root_key=root_key)
+        return await make_fleet(
+            where.folder, plan, keys, now, output.line, root_key=root_key, renew_certificates=renew
+        )
 
 
-async def _online(folder: Path, record: FleetRecord) -> None:
+async def _online(folder: Path, record: FleetRecord) -> tuple[str, ...]:
+    """The names of the servers, which have read their files again."""
     clock = SystemClock()
     await push_accounts(folder, tuple(record.accounts), clock)
     await make_streams(folder, clock)
+    return await reload_servers(folder, clock)
 
 
 def parse_operator(given: str) -> tuple[str, OperatorRole | None]:
@@ -191,20 +225,15 @@ def _save_context(folder: Path, record: FleetRecord, asked: tuple[str, ...], out
     known = [one.name for one in record.people if one.kind == "operator"]
     before = user_of(record.fleet)
     operator = asked[0] if asked else before if before in known else known[0]
-    written = save(
-        record.fleet,
-        record.bus_servers,
-        user=operator,
-        creds_file=person_file(folder, record, operator),
-        ca_file=authority_file(folder).absolute(),
-        fleet=record.fleet,
-        signing_keys=record.signing_keys,
-    )
-    if written:
+    file = person_file(folder, record, operator)
+    if save(context(folder, record, record.fleet, operator, file)):
         output.line(f"context {record.fleet} written")
 
 
-def _next(output: Output, folder: Path, record: FleetRecord) -> None:
+def _say_ready(output: Output, folder: Path, record: FleetRecord) -> None:
+    if record.insecure_dev:
+        warn_of_plaintext(output, f"the fleet {record.fleet}")
+    output.line(f"fleet/{record.fleet} ", Cell("ready", "good"), f" in {folder}")
     output.note("")
     if record.nodes:
         output.note(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from fleetbus.cli.output import Output
+from fleetbus.cli.table import Cell
 
 if TYPE_CHECKING:
     from fleetbus.client import Fleet
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Connect = Callable[[str], AbstractAsyncContextManager["Fleet"]]
 """Name of a context ('' for the current one) → the fleet."""
+
+
+def warn_of_plaintext(output: Output, what: str) -> None:
+    """On standard error, in a pipe as well, each time that such a fleet is used."""
+    output.say(Cell("warning: ", "warn"), f"{what} has no TLS (--insecure-dev): for development only")
 
 
 def connect_to_fleet(context: str) -> AbstractAsyncContextManager[Fleet]:
@@ -34,11 +40,19 @@ class Invocation:
     context: str = ""
     connect: Connect = field(default=connect_to_fleet)
 
+    @asynccontextmanager
+    async def fleet(self) -> AsyncIterator[Fleet]:
+        """The fleet of the context; who reaches it without TLS is told so."""
+        async with self.connect(self.context) as fleet:
+            if fleet.insecure:
+                warn_of_plaintext(self.output, "this fleet")
+            yield fleet
+
     def run(self, body: Callable[[Fleet], Awaitable[T]]) -> T:
         """`body` with the fleet of the context; what it returns."""
 
         async def connected() -> T:
-            async with self.connect(self.context) as fleet:
+            async with self.fleet() as fleet:
                 return await body(fleet)
 
         return self.run_async(connected())

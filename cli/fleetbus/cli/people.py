@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleetbus.cli.ceremony.folder import authority_file, credential_file, read_token
+from fleetbus.cli.ceremony.handing import context
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
 from fleetbus.cli.ceremony.online import push_accounts
 from fleetbus.cli.ceremony.record import Person, read_record
 from fleetbus.cli.ceremony.servers import signing_keys
 from fleetbus.cli.output import Output
-from fleetbus.client.context import Context, load_contexts, save_context
+from fleetbus.client.context import load_contexts, save_context
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.accounts import OPERATORS
 
@@ -29,19 +30,12 @@ async def make_people(folder: Path, plan: FleetPlan, token_file: Path | None, ou
 def hand_over(folder: Path, person: Person, name: str, output: Output) -> None:
     """Say where the credential is; with `name` write a context of this name, without making it the current one."""
     file = credential_file(folder, person.file).absolute()
-    if not name:
-        output.note(f"Credential: {file}; it goes with {authority_file(folder).absolute()}")
-        return
     record = read_record(folder)
-    context = Context(
-        name,
-        record.bus_servers,
-        file,
-        person.name,
-        authority_file(folder).absolute(),
-        record.fleet,
-        record.signing_keys,
-    )
-    if context not in load_contexts().contexts:
-        save_context(context, current=False)
+    if not name:
+        beside = "" if record.insecure_dev else f"; it goes with {authority_file(folder).absolute()}"
+        output.note(f"Credential: {file}{beside}")
+        return
+    made = context(folder, record, name, person.name, file)
+    if made not in load_contexts().contexts:
+        save_context(made, current=False)
         output.line(f"context {name} written")

@@ -13,6 +13,8 @@ import structlog
 from fleetbus.client.context import Context
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.nats_refusals import CERTIFICATE
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, NotPermitted, SettingsInvalid
@@ -26,8 +28,10 @@ logger.addHandler(logging.NullHandler())
 class _Heard:
     """What the bus last said about not connecting; the rest goes to the standard library's logging."""
 
-    def __init__(self) -> None:
-        self.reason = ""
+    def __init__(self, *, alone: bool) -> None:
+        """`alone`: there is no other server, so that one which is not trusted is the end."""
+        self._alone = alone
+        self.reason = self.remedy = self.code = ""
         self.refused = asyncio.Event()
 
     def processor(
@@ -35,7 +39,9 @@ class _Heard:
     ) -> MutableMapping[str, Any]:
         if event.get("event") == "not connected":
             self.reason = str(event.get("reason", ""))
-            if "authorization" in self.reason.lower():
+            self.remedy, self.code = str(event.get("remedy", "")), str(event.get("code", ""))
+            distrusted = self.code == CERTIFICATE and self._alone
+            if "authorization" in self.reason.lower() or distrusted:
                 self.refused.set()
         return structlog.stdlib.render_to_log_kwargs(_logger, _method, event)
 
@@ -49,13 +55,14 @@ class _Heard:
 @asynccontextmanager
 async def connected_bus(context: Context, credential: Credential, clock: Clock) -> AsyncIterator[NatsBus]:
     """A connected bus, with the context's credential. Raises SettingsInvalid, NotPermitted, BusUnavailable."""
-    heard = _Heard()
+    heard = _Heard(alone=len(context.servers) == 1)
     settings = BusSettings(
         servers=context.servers,
         credential=credential,
         inbox_prefix=subjects.personal_inbox(credential.nkey),
         name=f"fleetbus client {context.user}",
-        ca_file=str(context.ca_file) if context.ca_file else "",
+        trust=Trust(ca_file=context.ca_file),
+        insecure=context.insecure,
     )
     async with NatsBus(settings, clock, heard.log()) as bus:
         await _connect(bus, context, heard)
@@ -72,14 +79,14 @@ async def _connect(bus: NatsBus, context: Context, heard: _Heard) -> None:
     if bus.connected:
         return
     where = f"context {context.name}"
+    if heard.code == CERTIFICATE:
+        raise SettingsInvalid(heard.reason, where=where, remedy=heard.remedy, code=heard.code)
     if heard.refused.is_set():
         raise NotPermitted(
             f"the bus does not know the key of `{context.user}`",
             where=where,
             remedy="ask whoever runs the fleet, or take another context with --context",
         )
-    if "certificate" in heard.reason.lower():
-        raise SettingsInvalid(f"the bus's certificate is not trusted: {heard.reason}", where=where)
     reason = heard.reason or "no answer"
     raise BusUnavailable(
         f"no connection to {', '.join(context.servers)}: {reason}",

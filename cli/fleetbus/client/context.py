@@ -5,7 +5,8 @@
       local: {servers: ["tls://127.0.0.1:4222"], ca: ca.crt, creds: admin.creds, user: admin, fleet: local}
 
 Paths that are not absolute start at the file's folder. The credential, a token and a seed, stands in a file of
-its own, mode 0600, which the `nats` command reads as well.
+its own, mode 0600, which the `nats` command reads as well. `insecure-dev: true` marks a fleet that was made so, the
+only kind whose addresses may be nats://.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Context:
     fleet: str = ""
     signing_keys: tuple[str, ...] = ()
     """Public keys with which the fleet's controller signs, as they were known when the context was written."""
+    insecure: bool = False
+    """The fleet was made with --insecure-dev: its bus is plaintext, on this machine."""
 
     def credential(self) -> Credential:
         """Raises SettingsInvalid when it cannot be read, or others may read it."""
@@ -119,6 +122,7 @@ def save_context(context: Context, *, file: Path | None = None, current: bool = 
         "user": context.user,
     }
     entry |= {"ca": str(context.ca_file)} if context.ca_file else {}
+    entry |= {"insecure-dev": True} if context.insecure else {}
     entry |= {"fleet": context.fleet} if context.fleet else {}
     entry |= {"signing-keys": list(context.signing_keys)} if context.signing_keys else {}
     contexts = {**_mapping(config.get("contexts"), "contexts", path), context.name: entry}
@@ -190,6 +194,9 @@ def _context(name: str, value: Any, path: Path) -> Context:
     keys = entry.get("signing-keys") or []
     if not isinstance(keys, list) or not all(isinstance(one, str) for one in keys):
         raise SettingsInvalid(f"contexts.{name}.signing-keys must be a list of public keys", where=str(path))
+    insecure = entry.get("insecure-dev", False)
+    if not isinstance(insecure, bool):
+        raise SettingsInvalid(f"contexts.{name}.insecure-dev must be true or false", where=str(path))
     authority = text("ca", needed=False)
     return Context(
         name,
@@ -199,6 +206,7 @@ def _context(name: str, value: Any, path: Path) -> Context:
         _place(path, authority) if authority else None,
         text("fleet", needed=False),
         tuple(keys),
+        insecure,
     )
 
 

@@ -49,15 +49,18 @@ async def connect(context: Context, *, clock: Clock | None = None) -> AsyncItera
     clock = clock or SystemClock()
     credential = await asyncio.to_thread(context.credential)
     async with connected_bus(context, credential, clock) as bus:
-        yield Fleet(bus, clock, credential)
+        yield Fleet(bus, clock, credential, insecure=context.insecure)
 
 
 class Fleet:
     """A connected fleet. Every method raises what the controller answered, as an error of the one tree;
     BusUnavailable when no controller answers; NotPermitted when the credential may not ask."""
 
-    def __init__(self, bus: Bus, clock: Clock, credential: Credential | None = None) -> None:
-        """`credential`: with which the bus is connected; without it nothing can be changed."""
+    def __init__(
+        self, bus: Bus, clock: Clock, credential: Credential | None = None, *, insecure: bool = False
+    ) -> None:
+        """`credential`: with which the bus is connected; without it nothing can be changed. `insecure`: without TLS."""
+        self.insecure = insecure
         self._bus = bus
         self._clock = clock
         claims = credential.claims if credential else None

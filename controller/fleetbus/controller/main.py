@@ -40,6 +40,7 @@ from fleetbus.runtime.failures import described, leaves
 from fleetbus.runtime.logs import configure
 from fleetbus.runtime.ports import Bus, Signer
 from fleetbus.runtime.signers import SeedSigner, TransitKeys
+from fleetbus.runtime.trust import Trust
 from fleetbus.runtime.vault_admin import VaultAdmin
 from fleetbus.schemas import subjects, vault_policies
 from fleetbus.schemas.errors import FleetbusError, NotFound
@@ -175,7 +176,8 @@ def _bus_settings(settings: Settings) -> BusSettings:
         credential=read_credential(settings.bus_credential_file),
         inbox_prefix=subjects.CONTROLLER_INBOX,
         name="fleetbus-controller",
-        ca_file=str(settings.bus_ca_file) if settings.bus_ca_file else "",
+        trust=Trust(ca_file=settings.bus_ca_file),
+        insecure=settings.bus_insecure_dev,
     )
 
 

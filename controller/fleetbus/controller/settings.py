@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from fleetbus.controller.issuing import LIFETIME_S
 from fleetbus.controller.manifests_yaml import load_documents
+from fleetbus.schemas.bus_address import parse_addresses
 from fleetbus.schemas.credentials import Credential, parse_credential
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
@@ -28,6 +29,10 @@ class Settings(Written):
     epoch: int = Field(default=1, ge=1)
     bus_servers: tuple[str, ...] = Field(min_length=1)
     bus_ca_file: Path | None = None
+    bus_insecure_dev: bool = Field(
+        default=False,
+        description="The fleet was made with --insecure-dev: plaintext on this machine's loopback.",
+    )
     bus_credential_file: Path
     signing_seed_file: Path
     former_signing_keys: tuple[str, ...] = Field(
@@ -88,6 +93,10 @@ def _parsed(content: Mapping[str, Any], path: Path) -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise SettingsInvalid(f"{place}: {first['msg']}", where=str(path)) from error
+    try:
+        parse_addresses(settings.bus_servers, insecure=settings.bus_insecure_dev)
+    except SettingsInvalid as error:
+        raise SettingsInvalid(f"busServers: {error.sentence()}", where=str(path)) from error
     folder = path.resolve().parent
     absolute = {name: folder / value for name in _PATHS if (value := getattr(settings, name)) is not None}
     local = tuple(folder / value for value in settings.local_sources)

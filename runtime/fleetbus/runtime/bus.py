@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -24,8 +22,10 @@ from fleetbus.runtime.nats_follow import Follower
 from fleetbus.runtime.nats_link import Link
 from fleetbus.runtime.nats_subscription import LiveSubscription, live_message
 from fleetbus.runtime.ports import CaughtUp, Message, Put, Subscription
+from fleetbus.runtime.trust import Trust
+from fleetbus.schemas.bus_address import BusAddress, parse_addresses
 from fleetbus.schemas.credentials import Credential
-from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotPermitted, SettingsInvalid
+from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotPermitted
 from fleetbus.schemas.nkeys import key_of_seed
 
 _CONNECTED_TIMEOUT_S = 10.0
@@ -41,29 +41,22 @@ _DENIED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class BusSettings:
-    """Where the bus is and who connects. Without `ca_file` and `ca_pem` the machine's authorities count.
+    """Where the bus is, by which authority, and who connects.
 
-    `inbox_prefix` is the one that this credential may subscribe to.
+    `inbox_prefix` is the one that this credential may subscribe to. `insecure`: plaintext addresses of this machine
+    are taken, as whoever made the fleet with --insecure-dev has marked it; without it there are none.
     """
 
     servers: tuple[str, ...]
     credential: Credential
     inbox_prefix: str
     name: str
-    ca_file: str = ""
-    ca_pem: str = ""
+    trust: Trust = field(default_factory=Trust)
+    insecure: bool = False
 
-    def trust(self) -> ssl.SSLContext:
-        """TLS that verifies the server. Raises SettingsInvalid when the authority cannot be read."""
-        try:
-            pem = self.ca_pem or (Path(self.ca_file).read_text() if self.ca_file else None)
-            context = ssl.create_default_context(cadata=pem)
-        except (OSError, ssl.SSLError, ValueError) as cause:
-            raise SettingsInvalid(
-                "the bus's authority is no readable PEM file", where=self.ca_file
-            ) from cause
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        return context
+    def addresses(self) -> tuple[BusAddress, ...]:
+        """Raises SettingsInvalid."""
+        return parse_addresses(self.servers, insecure=self.insecure)
 
 
 class NatsBus:
@@ -88,14 +81,16 @@ class NatsBus:
         self._refused: set[str] = set()
         self._denied = False
         self._credential = settings.credential
-        self._server = ""
+        self._addresses: tuple[BusAddress, ...] = ()
+        self._server: BusAddress | None = None
         self._changing = asyncio.Lock()
         self._supervisor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        if not self._settings.servers:
-            raise SettingsInvalid("no server of the bus is named")
-        self._trust = await asyncio.to_thread(self._settings.trust)
+        self._addresses = self._settings.addresses()
+        await asyncio.to_thread(self._settings.trust.context)
+        if not all(one.encrypted for one in self._addresses):
+            self._log.warning("the bus is not encrypted", remedy="for development only: --insecure-dev")
         self._supervisor = asyncio.create_task(self._supervise(), name="bus")
         return self
 
@@ -143,7 +138,7 @@ class NatsBus:
         async with self._changing:
             self._credential, self._denied = credential, False
             former = self._link
-            if former is None or not former.alive:
+            if former is None or not former.alive or self._server is None:
                 return
             link = await self._opened(self._server)
             try:
@@ -279,14 +274,14 @@ class NatsBus:
 
     async def _supervise(self) -> None:
         failures = 0
-        for server in itertools.cycle(self._settings.servers):
+        for server in itertools.cycle(self._addresses):
             lived_s = await self._live_once(server, quiet=failures > 0)
             failures = 0 if lived_s >= _STEADY_S else failures + 1
             if failures:
                 pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(failures - 1, 10))
                 await self._clock.sleep(self._clock.jitter(pause_s))
 
-    async def _live_once(self, server: str, *, quiet: bool) -> float:
+    async def _live_once(self, server: BusAddress, *, quiet: bool) -> float:
         """One connection from its first byte to its end; for how long it was in use."""
         link: Link | None = None
         try:
@@ -299,15 +294,17 @@ class NatsBus:
             link = await self._lasted(link)
             reason = link.connection.reason
             self._denied = is_denial(reason)
-            self._log.warning("disconnected", server=server, reason=reason)
+            self._log.warning("disconnected", server=str(server), reason=reason)
             return self._clock.monotonic_s() - began
         except FleetbusError as error:
             self._denied = is_denial(error.message)
             if not quiet:
-                self._log.warning("not connected", server=server, reason=error.message)
+                said = {"reason": error.message, "remedy": error.remedy, "code": error.error_code}
+                known = {key: value for key, value in said.items() if value}
+                self._log.warning("not connected", server=str(server), **known)
             return 0.0
         except Exception as error:  # The edge of the loop: a supervisor that ends would leave a dead bus.
-            self._log.error("connection failed", server=server, error=type(error).__name__)
+            self._log.error("connection failed", server=str(server), error=type(error).__name__)
             return 0.0
         finally:
             left, self._link = {link, self._link}, None
@@ -316,19 +313,20 @@ class NatsBus:
                 if one is not None:
                     await one.connection.close()
 
-    async def _opened(self, server: str) -> Link:
+    async def _opened(self, server: BusAddress) -> Link:
         """A connection that is logged in. Raises BusUnavailable; then nothing is left open."""
-        connection = Connection(alternatives=len(self._settings.servers) > 1)
+        connection = Connection(alternatives=len(self._addresses) > 1)
         credential, name = self._credential, self._settings.name
         key = key_of_seed(credential.seed)
-        await connection.open(server, token=credential.token, key=key, trust=self._trust, name=name)
+        trust = await asyncio.to_thread(self._settings.trust.context)
+        await connection.open(server, token=credential.token, key=key, trust=trust, name=name)
         inbox = f"{self._settings.inbox_prefix}.{self._clock.identifier()}"
         return Link(connection, inbox, self._note_refused)
 
     def _adopt(self, link: Link) -> None:
         self._link, self._count, self._denied = link, self._count + 1, False
         self._announce()
-        self._log.info("connected", server=self._server, connection=self._count)
+        self._log.info("connected", server=str(self._server), connection=self._count)
 
     async def _lasted(self, link: Link) -> Link:
         """Until the connection has ended, and that to which it was handed over; the last of them."""

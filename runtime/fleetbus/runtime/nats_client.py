@@ -5,8 +5,8 @@ What differs from nats-py 2.16 (its source was read for each):
 - Messages go to routes, plain functions, so no task and no queue a subscription; malformed ones are delivered.
 - PING is written in order with everything else, so `barrier` proves that the server has read all before it.
 - Backpressure honours cancellation, and a PONG that nobody waits for any more does not end the reader.
-- The server must speak TLS with a certificate of our authority, even when its greeting does not ask for it.
-- TLS reads with backpressure.
+- The server must speak TLS with a certificate of our authority, even when its greeting does not ask for it; plaintext
+  is for addresses that say so, which only a fleet made with --insecure-dev has.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import ParseResult
 
 from nacl.signing import SigningKey
 
 from fleetbus.runtime.foreign_text import cleaned
-from fleetbus.runtime.nats_lean import Client, Srv, TcpTransport, errors
+from fleetbus.runtime.nats_lean import Client, Srv, errors
+from fleetbus.runtime.nats_refusals import unavailable
+from fleetbus.runtime.nats_transport import READ_BYTES, Dialled
 from fleetbus.runtime.nats_wire import (
     Delivery,
     Parser,
@@ -30,6 +31,7 @@ from fleetbus.runtime.nats_wire import (
     publish_command,
     subscribe_command,
 )
+from fleetbus.schemas.bus_address import BusAddress
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed
 
 Route = Callable[[Delivery], None]
@@ -39,33 +41,8 @@ PINGS_OUTSTANDING = 2
 CONNECT_TIMEOUT_S = 5
 _PENDING_BYTES = 2 * 1024 * 1024
 _FLUSH_TIMEOUT_S = 10.0
-_READ_BYTES = 128 * 1024
 _PING = b"PING\r\n"
 _REFUSED = re.compile(r'permissions violation for (publish|subscription) to "(.*?)"', re.IGNORECASE)
-
-
-class _TlsTransport(TcpTransport):
-    """TLS whose reader pauses the socket when it is behind; nats-py's own buffers without a limit."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    async def connect_tls(
-        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: int
-    ) -> None:
-        assert self._io_writer is not None
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=_READ_BYTES)
-        protocol = asyncio.StreamReaderProtocol(reader)
-        host = uri if isinstance(uri, str) else uri.hostname
-        async with asyncio.timeout(connect_timeout):
-            transport = await loop.start_tls(
-                self._io_writer.transport, protocol, ssl_context, server_hostname=host
-            )
-        assert transport is not None
-        protocol.connection_made(transport)
-        self._io_reader = reader
-        self._io_writer = asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 class Connection(Client):
@@ -80,10 +57,11 @@ class Connection(Client):
         self.on_ended: Callable[[], None] = lambda: None
         self._alternatives = alternatives
         self._routes: dict[int, Route] = {}
+        self._dialled: Dialled | None = None
         self._ps = Parser(self)
 
     async def open(
-        self, server: str, *, token: str, key: SigningKey, trust: ssl.SSLContext, name: str
+        self, address: BusAddress, *, token: str, key: SigningKey, trust: ssl.SSLContext, name: str
     ) -> None:
         """Connect and log in: `token` says who, `key` proves it. Raises BusUnavailable; then nothing is left open."""
 
@@ -93,8 +71,9 @@ class Connection(Client):
         opened = False
         try:
             async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
+                self._dialled = await Dialled.dial(address, CONNECT_TIMEOUT_S)
                 await self.connect(
-                    [server],
+                    [str(address)],
                     name=name,
                     tls=trust,
                     user_jwt_cb=lambda: bytearray(token.encode()),
@@ -109,8 +88,7 @@ class Connection(Client):
                 )
             opened = True
         except (errors.Error, OSError, TimeoutError, ValueError) as cause:
-            reason = str(cause) or type(cause).__name__
-            raise BusUnavailable(f"no connection to the bus: {reason}", where=server) from cause
+            raise unavailable(cause, str(address)) from cause
         finally:
             if not opened:
                 await self.close()
@@ -129,10 +107,8 @@ class Connection(Client):
         self._status = Client.CLOSED
         for task in self._tasks():
             task.cancel()
-        if isinstance(self._transport, TcpTransport):
-            for writer in (self._transport._io_writer, self._transport._bare_io_writer):
-                if writer is not None:
-                    writer.transport.abort()
+        if self._dialled is not None:
+            self._dialled.abort()
         await asyncio.gather(*self._tasks(), return_exceptions=True)
 
     def open_route(self, subject: str, route: Route, *, queue: str = "") -> int:
@@ -233,14 +209,13 @@ class Connection(Client):
 
     async def _select_next_server(self) -> None:
         server: Srv = self._server_pool[0]
-        self._transport = _TlsTransport()
-        await self._transport.connect(server.uri, _READ_BYTES, CONNECT_TIMEOUT_S)
+        self._transport = self._dialled
         self._current_server = server
 
     def _connect_command(self) -> bytes:
         # A man in the middle could greet without `tls_required`, and nats-py would go on in the clear.
-        writer = self._transport._io_writer if isinstance(self._transport, TcpTransport) else None
-        if writer is None or writer.get_extra_info("ssl_object") is None:
+        dialled = self._dialled
+        if dialled is None or (dialled.address.encrypted and not dialled.encrypted):
             raise errors.Error("the server offers no TLS")
         return super()._connect_command()
 
@@ -248,7 +223,7 @@ class Connection(Client):
         assert self._transport is not None
         try:
             while not self.ended.is_set():
-                received = await self._transport.read(_READ_BYTES)
+                received = await self._transport.read(READ_BYTES)
                 if not received:
                     return self._end("the server closed the connection")
                 await self._ps.parse(received)

@@ -26,8 +26,8 @@ def _without(name: str) -> Iterator[None]:
 with _without("aiohttp"):
     from nats import errors
     from nats.aio.client import Client, Srv
-    from nats.aio.transport import TcpTransport
+    from nats.aio.transport import Transport
     from nats.errors import ProtocolError
     from nats.protocol import parser
 
-__all__ = ["Client", "ProtocolError", "Srv", "TcpTransport", "errors", "parser"]
+__all__ = ["Client", "ProtocolError", "Srv", "Transport", "errors", "parser"]

@@ -188,6 +188,19 @@ CODES: Final[tuple[Code, ...]] = (
         "Give it its accounts again: `fleetbus init --out DIR --online`.",
     ),
     Code(
+        "FB3007",
+        "Certificate",
+        "A certificate of the bus is not accepted, has ended or ends soon: a server's, its authority's, or one's own.",
+        "Renew without a restart: `fleetbus init --out DIR --renew-certificates`, then `fleetbus init --out DIR "
+        "--online`. One that is not of the known authority may be somebody in between.",
+    ),
+    Code(
+        "FB3008",
+        "No TLS",
+        "The bus is plaintext, as its fleet was made with --insecure-dev. Nothing else makes it so.",
+        "Make a fleet without it, in a folder of its own: `fleetbus init --out DIR --name NAME --host HOST`.",
+    ),
+    Code(
         "FB3010",
         "Message malformed",
         "Bytes on the bus are no message of this contract. They were left out, the rest goes on.",

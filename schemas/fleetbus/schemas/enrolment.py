@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
 
+from fleetbus.schemas.bus_address import parse_addresses
 from fleetbus.schemas.errors import DocumentInvalid, MessageMalformed, SettingsInvalid
 from fleetbus.schemas.models import Moment, Received
 from fleetbus.schemas.nkeys import key_of_seed, public_key, verify_key
@@ -57,6 +58,8 @@ class JoinToken(Received):
     uid: str = ""
     bus_servers: tuple[str, ...]
     bus_ca: str = Field(default="", repr=False)
+    insecure_dev: bool = False
+    """The fleet was made with --insecure-dev: its bus is plaintext, on one machine."""
     controller_keys: tuple[str, ...]
     epoch: int = Field(default=1, ge=0)
     root: str = ""
@@ -91,8 +94,9 @@ class JoinToken(Received):
             raise SettingsInvalid("not a join token") from error
         except (MessageMalformed, DocumentInvalid, SettingsInvalid) as error:
             raise SettingsInvalid("not a join token of this version") from error
-        if token.version != TOKEN_VERSION or not token.controller_keys or not token.bus_servers:
+        if token.version != TOKEN_VERSION or not token.controller_keys:
             raise SettingsInvalid("not a join token of this version")
+        parse_addresses(token.bus_servers, insecure=token.insecure_dev)
         return token
 
 

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
 
 MOST_ACCOUNTS = 1000
+_INSECURE = (
+    "# INSECURE (--insecure-dev): no TLS. Who listens on this machine's loopback reads what is on this bus.\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class Places:
     ca_file: str
     store_dir: str
     accounts_dir: str
+    insecure: bool = False
+    """Plaintext: a fleet of --insecure-dev."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,13 @@ def server_configuration(
     """A whole server's configuration. `listen` is `host:port`."""
     preload = "".join(f"  {key}: {token}\n" for key, token in sorted(trust.accounts.items()))
     return (
-        f"server_name: {_quoted(name)}\n"
+        (_INSECURE if places.insecure else "") + f"server_name: {_quoted(name)}\n"
         f"listen: {_quoted(listen)}\n"
         f"max_payload: {MAX_PAYLOAD_BYTES}\n"
         'ping_interval: "3s"\nping_max: 2\n'
         'write_deadline: "10s"\n'
         f"jetstream {{ store_dir: {_quoted(places.store_dir)}, sync_interval: always }}\n"
-        f"tls {{ {_files(places)}, timeout: 5 }}\n"
+        + ("" if places.insecure else f"tls {{ {_files(places)}, timeout: 5 }}\n")
         + (_cluster(routes) if routes else "")
         + f"operator: {trust.operator}\n"
         f"system_account: {trust.system_account}\n"

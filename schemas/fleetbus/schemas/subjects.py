@@ -262,8 +262,15 @@ def personal_inbox(nkey: str) -> str:
 CONTROLLER_INBOX = "_INBOX_controller"
 SYSTEM_INBOX = "_INBOX_system"
 
+SERVERS = "$SYS.REQ.SERVER.PING"
+"""The question to which every server of the bus answers who it is (system account only)."""
 CLAIMS_UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
 """An account's new token, for every server (system account only)."""
+
+
+def server_reload(server: str) -> str:
+    """Has the server of this id read its configuration and its certificates again (system account only)."""
+    return f"$SYS.REQ.SERVER.{server}.RELOAD"
 
 
 def claims_lookup(account: str) -> str:

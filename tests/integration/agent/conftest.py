@@ -66,7 +66,7 @@ async def _join(cluster: ControlPlane, server: FleetServer, teller: Teller) -> N
         "realm": who.cluster.realm,
         "cluster": who.cluster.name,
         "uid": who.uid,
-        "bus-servers": server.server.url.replace("nats://", "tls://"),
+        "bus-servers": server.server.url,
         "bus-ca": server.ca_pem,
         "controller-keys": ",".join(settings.controller_keys),
         "epoch": "1",

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from nacl.signing import SigningKey
@@ -17,6 +18,7 @@ from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.certificates import make_authority
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_wire import Delivery
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, SettingsInvalid
 from fleetbus.schemas.subjects import ClusterId
@@ -35,14 +37,14 @@ async def listener(
     """A server on loopback that does what `serve` does with each connection."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
-        yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
 
 
 async def test_a_server_of_another_authority_is_not_talked_to(fleet: FleetServer) -> None:
     other = make_authority("another", CLOCK.now()).certificate.decode()
-    settings = replace(fleet.settings("controller"), ca_pem=other)
+    settings = replace(fleet.settings("controller"), trust=Trust(ca_pem=other))
     async with NatsBus(settings, CLOCK) as bus:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(bus.wait_connected(), 1)
@@ -187,11 +189,11 @@ async def test_a_subject_with_a_line_end_is_refused_and_harms_no_connection(cont
     assert controller.connection == 1
 
 
-@pytest.mark.parametrize("change", [{"servers": ()}, {"ca_pem": "nonsense"}])
+@pytest.mark.parametrize("change", [{"servers": ()}, {"trust": Trust(ca_pem="nonsense")}])
 async def test_a_setting_that_cannot_work_is_refused_at_once(
-    fleet: FleetServer, change: dict[str, str | tuple[str, ...]]
+    fleet: FleetServer, change: dict[str, Any]
 ) -> None:
-    settings = replace(fleet.settings("controller"), **change)  # type: ignore[arg-type]
+    settings = replace(fleet.settings("controller"), **change)
     with pytest.raises(SettingsInvalid) as caught:
         async with NatsBus(settings, CLOCK):
             pass

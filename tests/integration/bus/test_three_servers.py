@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,16 @@ from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
 from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
 from fleetbus.cli.ceremony.leave import leave_bus
-from fleetbus.cli.ceremony.online import make_streams, push_accounts
+from fleetbus.cli.ceremony.online import make_streams, push_accounts, reload_servers
 from fleetbus.cli.ceremony.record import Node
 from fleetbus.local.nats import NatsServer
 from fleetbus.local.ports import free_port, is_free
 from fleetbus.local.processes import Processes, together
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.certificates import Issued, issue_peer
+from fleetbus.runtime.nats_probe import certificate_ends_at
 from fleetbus.runtime.ports import Put
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable
 from fleetbus.schemas.streams import STREAMS
@@ -67,7 +70,7 @@ async def three(
         server = NatsServer(processes, place, 'include "server.conf"', name=f"three-{node.name}")
         server.port = node.port
         servers.append(server)
-    authority = str(folder / "ca.crt")
+    authority = Trust(ca_file=folder / "ca.crt")
     # Together, since none of them answers before it has met another.
     async with together(*servers):
         await make_streams(folder, CLOCK)
@@ -77,7 +80,7 @@ async def three(
             tuple(servers),
             {
                 one: BusSettings(
-                    record.bus_servers, agent, subjects.inbox("main", one.name), one.name, ca_file=authority
+                    record.bus_servers, agent, subjects.inbox("main", one.name), one.name, authority
                 )
                 for one, agent in agents.items()
             },
@@ -86,7 +89,7 @@ async def three(
                 read_credential(folder, "controller"),
                 subjects.CONTROLLER_INBOX,
                 "controller",
-                ca_file=authority,
+                trust=authority,
             ),
         )
 
@@ -142,6 +145,48 @@ async def test_every_server_knows_who_is_revoked(three: ThreeServers) -> None:
         async with NatsBus(replace(three.agents[C2], servers=(server,)), CLOCK) as agent:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(agent.wait_connected(), 1)
+
+
+async def test_all_three_read_renewed_certificates_and_no_connection_ends(three: ThreeServers) -> None:
+    """Those of the routes too: the servers stay one bus."""
+    async with NatsBus(three.controller, CLOCK) as controller:
+        await controller.wait_connected()
+
+        async def written() -> bool:
+            try:
+                return bool(await controller.put(Put(subjects.desired(C1), b"by all three")))
+            except BusUnavailable:
+                return False
+
+        assert await wait_until(written, CLOCK, 20)
+        looks = [
+            certificate_ends_at(address, three.controller.trust) for address in three.controller.addresses()
+        ]
+        before = await asyncio.gather(*looks)
+        later = CLOCK.now() + timedelta(minutes=4)
+        plan = FleetPlan("three")
+        await make_fleet(three.folder, plan, FolderKeys(three.folder), later, renew_certificates=True)
+        assert len(await reload_servers(three.folder, CLOCK)) == 3
+        looks = [
+            certificate_ends_at(address, three.controller.trust) for address in three.controller.addresses()
+        ]
+        after = await asyncio.gather(*looks)
+        assert all(new > old for new, old in zip(after, before, strict=True))
+        assert await written()
+        assert controller.connection == 1
+    await three.servers[1].restart()
+    assert len(await reload_servers(three.folder, CLOCK)) == 3
+
+
+async def test_a_server_that_does_not_answer_is_missed_when_certificates_are_read(
+    three: ThreeServers,
+) -> None:
+    await three.servers[0].stop()
+    try:
+        with pytest.raises(BusUnavailable, match="2 of 3 servers answer"):
+            await reload_servers(three.folder, CLOCK)
+    finally:
+        await three.servers[0].start()
 
 
 async def test_a_certificate_of_the_buss_authority_opens_no_route(three: ThreeServers) -> None:

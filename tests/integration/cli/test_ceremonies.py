@@ -27,6 +27,7 @@ from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.jwks import public_keys
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
+from fleetbus.runtime.trust import Trust
 from fleetbus.runtime.vault import VaultAccess, VaultClient
 from fleetbus.runtime.vault_admin import VaultAdmin
 from fleetbus.schemas import subjects
@@ -72,7 +73,7 @@ async def fleet(
 
 def _settings(fleet: MadeFleet, credential: Credential, inbox: str) -> BusSettings:
     servers = fleet.record.bus_servers
-    return BusSettings(servers, credential, inbox, "test", ca_file=str(authority_file(fleet.folder)))
+    return BusSettings(servers, credential, inbox, "test", Trust(ca_file=authority_file(fleet.folder)))
 
 
 async def test_streams_are_there_and_stay(fleet: MadeFleet) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from fleetbus.runtime.bus import BusSettings, NatsBus
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment import CredentialAnswer, CredentialRequest, JoinToken
@@ -44,7 +45,7 @@ class Token:
             fleet=told.fleet,
             realm=self.cluster.realm,
             cluster=self.cluster.name,
-            bus_servers=(self.server.server.url.replace("nats://", "tls://"),),
+            bus_servers=(self.server.server.url,),
             bus_ca=self.server.ca_pem,
             controller_keys=told.controller_keys,
             epoch=told.epoch,
@@ -99,7 +100,9 @@ async def ask(bus: NatsBus, subject: str, request: CredentialRequest, sign: Any)
 @asynccontextmanager
 async def connected(server: FleetServer, credential: Credential) -> AsyncIterator[NatsBus]:
     inbox = subjects.personal_inbox(credential.nkey)
-    settings = BusSettings((server.server.url,), credential, inbox, "candidate", ca_pem=server.ca_pem)
+    settings = BusSettings(
+        (server.server.url,), credential, inbox, "candidate", trust=Trust(ca_pem=server.ca_pem)
+    )
     async with NatsBus(settings, CLOCK) as bus:
         await bus.wait_connected()
         yield bus

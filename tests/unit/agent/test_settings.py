@@ -63,6 +63,8 @@ def test_vault_and_epoch_may_be_missing() -> None:
         ("realm", "7"),
         ("uid", "a b"),
         ("bus-servers", "http://a"),
+        ("bus-servers", "tls://a:4222, nats://a:4222"),
+        ("bus-servers", "nats://127.0.0.1:4222"),
         ("bus-servers", ","),
         ("bus-ca", "none"),
         ("controller-keys", "UABC"),
@@ -80,3 +82,18 @@ def test_a_wrong_value_is_named_by_its_key_and_never_quoted(key: str, value: str
     assert "fleetbus cluster join" in raised.value.remedy
     if len(value) > 3:
         assert value not in raised.value.sentence()
+
+
+def test_plaintext_is_read_only_with_the_mark_and_on_this_machine() -> None:
+    plain = {**GOOD, "bus-servers": "nats://127.0.0.1:4222", "bus-ca": "", "bus-insecure-dev": "true"}
+    settings = parse_settings(plain)
+
+    assert (settings.insecure, settings.bus_ca) == (True, "")
+    assert not parse_settings(GOOD).insecure
+    for wrong in (
+        {**plain, "bus-insecure-dev": "yes"},
+        {**plain, "bus-insecure-dev": ""},
+        {**plain, "bus-servers": "nats://10.0.0.1:4222"},
+    ):
+        with pytest.raises(SettingsInvalid, match="`bus-servers`"):
+            parse_settings(wrong)

@@ -241,6 +241,8 @@ class Answers:
 class FleetOfThree:
     """The methods of `fleetbus.client.Fleet` over values."""
 
+    insecure = False
+
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
 

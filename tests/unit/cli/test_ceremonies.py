@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from nacl.signing import SigningKey
 
+from fleetbus.cli.ceremony.certificates import RENEWED_BEFORE
 from fleetbus.cli.ceremony.folder import configuration, credential_file
 from fleetbus.cli.ceremony.init import FleetPlan, write_controller
 from fleetbus.cli.ceremony.join import in_order
@@ -19,7 +21,10 @@ from fleetbus.cli.ceremony.manifests import agent_manifests
 from fleetbus.cli.ceremony.record import Node, read_record
 from fleetbus.cli.init import parse_node
 from fleetbus.client import load_context
+from fleetbus.controller.settings import load_settings
+from fleetbus.controller.settings import read_credential as controllers_credential
 from fleetbus.local.nats import server_path
+from fleetbus.runtime.certificates import expires_at
 from fleetbus.schemas.accounts import LEAST_PEOPLE
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, DocumentInvalid, NotFound, ObjectInvalid, SettingsInvalid
@@ -226,12 +231,10 @@ def test_another_role_is_another_key_and_the_old_one_is_revoked(tmp_path: Path) 
 
 
 def test_the_controller_reads_its_settings(tmp_path: Path) -> None:
-    from fleetbus.controller.settings import load_settings, read_credential
-
     record = founded(tmp_path, PLAN)
     settings = load_settings(tmp_path / "controller.json")
     assert (settings.fleet, settings.epoch, settings.bus_servers) == ("demo", 1, record.bus_servers)
-    assert read_credential(settings.bus_credential_file).nkey == record.controller
+    assert controllers_credential(settings.bus_credential_file).nkey == record.controller
     assert public_key(key_of_seed(settings.signing_seed_file.read_text())) in record.signing_keys
 
 
@@ -371,3 +374,43 @@ def test_init_makes_a_bus_of_three(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     before = _files(folder)
     assert run(None, "init", "--out", str(folder)).code == 0
     assert _files(folder) == before
+
+
+def test_certificates_that_end_soon_are_made_again_and_no_others(tmp_path: Path) -> None:
+    said: list[str] = []
+    founded(tmp_path, PLAN)
+    certificate, authority = tmp_path / "nats" / "server.crt", (tmp_path / "ca.crt").read_bytes()
+    ends_at = expires_at(certificate.read_bytes())
+    founded(tmp_path, PLAN, said.append, now=ends_at - RENEWED_BEFORE - timedelta(hours=1))
+    assert (said, expires_at(certificate.read_bytes())) == ([], ends_at)
+    founded(tmp_path, PLAN, said.append, now=ends_at - RENEWED_BEFORE + timedelta(hours=1))
+    assert said == ["nats/server.crt made for 127.0.0.1, localhost"]
+    assert expires_at(certificate.read_bytes()) > ends_at
+    assert (tmp_path / "ca.crt").read_bytes() == authority
+
+
+def test_plaintext_is_for_loopback_and_for_a_folder_of_its_own(tmp_path: Path) -> None:
+    plan = FleetPlan("demo", ("127.0.0.1",), 4222, insecure_dev=True)
+    for wrong in (
+        replace(plan, hosts=("bus.example.com",)),
+        replace(plan, listen_host="0.0.0.0"),
+        replace(plan, nodes=tuple(Node(name=name, host="127.0.0.1", port=4222) for name in "abc")),
+    ):
+        with pytest.raises(SettingsInvalid, match="loopback, nowhere else"):
+            founded(tmp_path / "wrong", wrong)
+    assert not (tmp_path / "wrong" / "fleet.json").exists()
+    folder = tmp_path / "plain"
+    record = founded(folder, plan)
+    assert (record.bus_servers, record.listen) == (("nats://127.0.0.1:4222",), "127.0.0.1:4222")
+    written = (folder / "nats" / "server.conf").read_text()
+    assert written.startswith("# INSECURE")
+    assert "tls {" not in written
+    _taken(folder / "nats" / "server.conf")
+    assert not list(folder.rglob("*.crt"))
+    assert load_settings(folder / "controller.json").bus_insecure_dev
+    assert founded(folder, FleetPlan("demo")) == record
+    with pytest.raises(SettingsInvalid, match="loopback"):
+        founded(folder, FleetPlan("demo", ("bus.example.com",)))
+    founded(tmp_path / "secure", PLAN)
+    with pytest.raises(AlreadyExists, match="with TLS"):
+        founded(tmp_path / "secure", plan)

@@ -1,4 +1,5 @@
-"""The bus's certificates in a fleet's folder: its authority once, each server's again when its names change.
+"""The bus's certificates in a fleet's folder: its authority once, each server's again when its names change or it
+ends soon.
 
 Servers that are several prove themselves to each other with certificates of an authority of their own: whatever the
 bus's authority has signed, for clients one day too, can't pose as a server.
@@ -7,30 +8,39 @@ bus's authority has signed, for clients one day too, can't pose as a server.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from fleetbus.cli.ceremony.files import write_whole
 from fleetbus.cli.ceremony.folder import server_folder
 from fleetbus.cli.ceremony.record import FleetRecord, Node
-from fleetbus.runtime.certificates import Issued, issue_peer, issue_server, make_authority
+from fleetbus.runtime.certificates import Issued, expires_at, issue_peer, issue_server, make_authority
+
+RENEWED_BEFORE = timedelta(days=60)
+"""A certificate that ends within this time is made again by the next `fleetbus init`."""
 
 Say = Callable[[str], None]
 
 
 def write_certificates(
-    folder: Path, record: FleetRecord, before: FleetRecord | None, now: datetime, say: Say
+    folder: Path,
+    record: FleetRecord,
+    before: FleetRecord | None,
+    now: datetime,
+    say: Say,
+    *,
+    renew: bool = False,
 ) -> None:
-    """What `record` needs and is not there; `before` is what the certificates that are there were made for."""
+    """What `record` needs and is not there, or with `renew` is; `before` is what those were made for."""
     authority = _authority(folder, "ca", f"{record.fleet} bus", now, say)
     if not record.nodes:
-        again = before is None or before.hosts != record.hosts
+        again = renew or before is None or before.hosts != record.hosts
         _server(server_folder(folder), authority, record.hosts, now, say, again=again)
         return
     routes = _authority(folder, "routes-ca", f"{record.fleet} bus routes", now, say)
     known = {one.name: one for one in before.nodes} if before else {}
     for node in record.nodes:
-        again = before is None or known.get(node.name) != node or before.hosts != record.hosts
+        again = renew or before is None or known.get(node.name) != node or before.hosts != record.hosts
         place = server_folder(folder, node)
         _server(place, authority, names(node, record.hosts), now, say, again=again)
         _peer(place, routes, node, now, again=again)
@@ -55,7 +65,7 @@ def _server(
     place: Path, authority: Issued, hosts: tuple[str, ...], now: datetime, say: Say, *, again: bool
 ) -> None:
     write_whole(place / "ca.crt", authority.certificate)
-    if _complete(place, "server") and not again:
+    if _lasts(place, "server", now) and not again:
         return
     _write(place, "server", issue_server(authority, hosts[0], hosts, now))
     say(f"{place.name}/server.crt made for {', '.join(hosts)}")
@@ -63,12 +73,16 @@ def _server(
 
 def _peer(place: Path, authority: Issued, node: Node, now: datetime, *, again: bool) -> None:
     write_whole(place / "routes-ca.crt", authority.certificate)
-    if not _complete(place, "routes") or again:
+    if not _lasts(place, "routes", now) or again:
         _write(place, "routes", issue_peer(authority, node.name, (node.host,), now))
 
 
-def _complete(place: Path, name: str) -> bool:
-    return (place / f"{name}.crt").is_file() and (place / f"{name}.key").is_file()
+def _lasts(place: Path, name: str, now: datetime) -> bool:
+    """Whether it is there, whole, and does not end soon."""
+    certificate = place / f"{name}.crt"
+    if not certificate.is_file() or not (place / f"{name}.key").is_file():
+        return False
+    return expires_at(certificate.read_bytes()) - now > RENEWED_BEFORE
 
 
 def _write(place: Path, name: str, issued: Issued) -> None:

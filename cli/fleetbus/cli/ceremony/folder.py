@@ -21,6 +21,7 @@ from pathlib import Path
 from fleetbus.cli.ceremony.files import read_text, write_whole
 from fleetbus.cli.ceremony.record import FleetRecord, Node
 from fleetbus.schemas.accounts import SYS
+from fleetbus.schemas.bus_address import bracketed
 from fleetbus.schemas.errors import SettingsInvalid
 from fleetbus.schemas.server_configuration import Places, Routes, Trust, server_configuration
 
@@ -73,7 +74,12 @@ def configuration(folder: Path, record: FleetRecord, node: Node | None = None) -
     if not base.isprintable() or set(base) & set('"\\'):
         raise SettingsInvalid("nats-server's configuration cannot name this folder", where=str(folder))
     places = Places(
-        f"{base}server.crt", f"{base}server.key", f"{base}ca.crt", f"{base}jetstream", f"{base}accounts"
+        f"{base}server.crt",
+        f"{base}server.key",
+        f"{base}ca.crt",
+        f"{base}jetstream",
+        f"{base}accounts",
+        record.insecure_dev,
     )
     trust = Trust(
         read_token(folder, OPERATOR_TOKEN),
@@ -86,7 +92,7 @@ def configuration(folder: Path, record: FleetRecord, node: Node | None = None) -
     routes = Routes(
         record.fleet,
         f"{host}:{node.routes_port}",
-        [f"{address(one.host)}:{one.routes_port}" for one in record.nodes if one != node],
+        [f"{bracketed(one.host)}:{one.routes_port}" for one in record.nodes if one != node],
         "routes.crt",
         "routes.key",
         "routes-ca.crt",
@@ -101,8 +107,3 @@ def write_servers(folder: Path, record: FleetRecord) -> bool:
         file = server_folder(folder, node) / "server.conf"
         changed |= write_whole(file, configuration(folder, record, node))
     return changed
-
-
-def address(host: str) -> str:
-    """As it stands before a port."""
-    return f"[{host}]" if ":" in host else host

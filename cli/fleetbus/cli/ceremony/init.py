@@ -16,7 +16,7 @@ from nacl.signing import SigningKey
 
 from fleetbus.cli.ceremony.certificates import write_certificates
 from fleetbus.cli.ceremony.files import read_text, write_whole
-from fleetbus.cli.ceremony.folder import address, seed_file, vault_token_file
+from fleetbus.cli.ceremony.folder import seed_file, vault_token_file
 from fleetbus.cli.ceremony.issue import Say, UserPlace, ensure_credential, issue
 from fleetbus.cli.ceremony.keys import ACCOUNTS, SigningKeys, ensure_key, ensure_root
 from fleetbus.cli.ceremony.people import wanted_people, without_other_roles
@@ -44,6 +44,7 @@ from fleetbus.schemas.accounts import (
     issuing_keys,
     role_key_name,
 )
+from fleetbus.schemas.bus_address import bracketed, is_loopback
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
 from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
@@ -66,7 +67,7 @@ class FleetPlan:
     `roles` of operators and `types` of subscribers (patterns such as `bundle.*`) by name: who is not there keeps what
     he has; who is new is an admin, or reads every event. What is not given stays as the fleet has it; a new one has
     port 4222 on every address, the operator `admin` and the subscriber `events`, keeps its keys in files, and has
-    room for a thousand clusters a realm.
+    room for a thousand clusters a realm. `insecure_dev`: no TLS, for loopback alone; only a new fleet can be so.
     """
 
     fleet: str
@@ -80,6 +81,7 @@ class FleetPlan:
     nodes: tuple[Node, ...] = ()
     signing: Signing | None = None
     clusters: int = 0
+    insecure_dev: bool = False
 
 
 async def make_fleet(
@@ -90,8 +92,10 @@ async def make_fleet(
     say: Say = lambda line: None,
     *,
     root_key: Path | None = None,
+    renew_certificates: bool = False,
 ) -> FleetRecord:
     """The offline half. `root_key`: the file of the root's seed, which then is nowhere in the folder.
+    `renew_certificates`: those of the servers are made again, also when they do not end soon.
 
     Raises AlreadyExists when another fleet's folder is named, DocumentInvalid, SettingsInvalid, NotFound.
     """
@@ -99,11 +103,14 @@ async def make_fleet(
     while True:
         known = _known(folder)
         whole = _completed(plan, known, folder)
+        if whole.insecure_dev:
+            _check_on_loopback(whole)
         record = await _record(folder, whole, known, keys, now, say, root_key)
         with changing(folder):
             if _known(folder) != known:
                 continue
-            write_certificates(folder, record, known, now, say)
+            if not record.insecure_dev:
+                write_certificates(folder, record, known, now, say, renew=renew_certificates)
             # Before the record, with which it is compared: whoever is interrupted here goes on where it was.
             if write_controller(folder, record, known):
                 say("controller.json written")
@@ -136,13 +143,24 @@ def _check(folder: Path, plan: FleetPlan) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
+def _check_on_loopback(plan: FleetPlan) -> None:
+    """Plaintext leaves this machine nowhere. Raises SettingsInvalid."""
+    outside = [host for host in (*plan.hosts, plan.listen_host) if not is_loopback(host)]
+    if plan.nodes or outside:
+        raise SettingsInvalid(
+            "--insecure-dev is one server on this machine's loopback, nowhere else",
+            where=", ".join(outside),
+            remedy="give --host 127.0.0.1; or leave --insecure-dev out, in a folder of its own",
+        )
+
+
 def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> FleetPlan:
     """With what is not given as the fleet has it, or as a new one has it."""
     if known is None:
         return replace(
             plan,
             port=plan.port or 4222,
-            listen_host=plan.listen_host or "0.0.0.0",
+            listen_host=plan.listen_host or ("127.0.0.1" if plan.insecure_dev else "0.0.0.0"),
             operators=plan.operators or ("admin",),
             subscribers=plan.subscribers or ("events",),
             signing=plan.signing or "files",
@@ -151,6 +169,12 @@ def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> Flee
     if known.fleet != plan.fleet:
         raise AlreadyExists(
             f"the folder holds the fleet `{known.fleet}`", where=str(folder), remedy="take another folder"
+        )
+    if plan.insecure_dev and not known.insecure_dev:
+        raise AlreadyExists(
+            "the folder holds a fleet with TLS",
+            where=str(folder),
+            remedy="take another folder for --insecure-dev",
         )
     if plan.nodes and {one.name for one in plan.nodes} != {one.name for one in known.nodes}:
         raise AlreadyExists("the fleet's bus has other servers", where=str(folder / FILE))
@@ -167,6 +191,7 @@ def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> Flee
         nodes=plan.nodes or known.nodes,
         signing=known.signing,
         clusters=plan.clusters or known.capacity,
+        insecure_dev=known.insecure_dev,
     )
 
 
@@ -191,6 +216,7 @@ async def _record(
     nkeys = {one: await ensure_credential(folder, one, public, keys, now, say) for one in users}
     system, controller, *others = users
     servers = [(node.host, node.port) for node in plan.nodes] or [(host, plan.port) for host in plan.hosts]
+    scheme = "nats" if plan.insecure_dev else "tls"
     accounts_signing = known.accounts_signing if known else (await _signer(keys, ACCOUNTS)).public_key
     with changing(folder):
         root = ensure_root(folder, root_key, known.operator if known else "")
@@ -198,9 +224,10 @@ async def _record(
     return FleetRecord(
         fleet=plan.fleet,
         epoch=known.epoch if known else 1,
-        bus_servers=tuple(f"tls://{address(host)}:{port}" for host, port in servers),
+        bus_servers=tuple(f"{scheme}://{bracketed(host)}:{port}" for host, port in servers),
+        insecure_dev=bool(plan.insecure_dev),
         hosts=plan.hosts,
-        listen=f"{address(plan.listen_host)}:{plan.port}",
+        listen=f"{bracketed(plan.listen_host)}:{plan.port}",
         nodes=plan.nodes,
         signing=plan.signing or "files",
         operator=root,
@@ -270,7 +297,7 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
         "fleet": record.fleet,
         "epoch": record.epoch,
         "busServers": list(record.bus_servers),
-        "busCaFile": "ca.crt",
+        **({"busInsecureDev": True} if record.insecure_dev else {"busCaFile": "ca.crt"}),
         "busCredentialFile": "keys/controller.creds",
         "signingSeedFile": "keys/controller-signing.seed",
         "operators": {one.nkey: one.name for one in record.people if one.kind == "operator"},

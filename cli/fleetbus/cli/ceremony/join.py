@@ -85,6 +85,7 @@ class Pinned:
     bus_servers: tuple[str, ...]
     bus_ca: str
     controller_keys: tuple[str, ...] = ()
+    insecure: bool = False
 
 
 def join_token(
@@ -105,6 +106,7 @@ def join_token(
         uid=request.uid,
         bus_servers=pinned.bus_servers,
         bus_ca=pinned.bus_ca,
+        insecure_dev=pinned.insecure,
         controller_keys=keys,
         epoch=admitted.epoch,
         root=admitted.root,

@@ -1,4 +1,4 @@
-"""What a ceremony does on the running bus: accounts' tokens and streams, each as often as one likes."""
+"""What a ceremony does on the running bus: accounts' tokens, streams, certificates; each as often as one likes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from fleetbus.cli.ceremony.folder import authority_file, read_token, server_fold
 from fleetbus.cli.ceremony.keys import read_credential
 from fleetbus.cli.ceremony.record import FleetRecord, read_record
 from fleetbus.cli.ceremony.servers import quiet_log
+from fleetbus.runtime import nats_servers
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.nats_accounts import get_account, put_account
+from fleetbus.runtime.nats_probe import certificate_ends_at
+from fleetbus.runtime.nats_refusals import CERTIFICATE
 from fleetbus.runtime.nats_streams import ensure_streams
+from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable
 
@@ -50,6 +54,16 @@ async def running_accounts(folder: Path, clock: Clock) -> dict[str, str]:
         return {name: await get_account(bus, key) for name, key in sorted(record.accounts.items())}
 
 
+async def reload_servers(folder: Path, clock: Clock) -> tuple[str, ...]:
+    """Every server reads its configuration and certificates again, no connection ends; their names.
+
+    Raises SettingsInvalid when one keeps its former configuration, BusUnavailable when one does not answer.
+    """
+    record = read_record(folder)
+    async with _connected(folder, record, "system", subjects.SYSTEM_INBOX, clock) as bus:
+        return await nats_servers.reload(bus, clock, len(record.nodes) or 1)
+
+
 async def make_streams(folder: Path, clock: Clock) -> None:
     """With the controller's credential; one copy each, or three when the servers are several.
 
@@ -77,13 +91,15 @@ async def _connected(
         credential=read_credential(folder, who),
         inbox_prefix=inbox,
         name="fleetbus ceremony",
-        ca_file=str(authority_file(folder)),
+        trust=Trust(ca_file=None if record.insecure_dev else authority_file(folder)),
+        insecure=record.insecure_dev,
     )
     async with NatsBus(settings, clock, quiet_log()) as bus:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await bus.wait_connected()
         except TimeoutError as error:
+            await _check_certificates(settings)
             start = f"nats-server -c {server_folder(folder) / 'server.conf'}"
             if record.nodes:
                 start = "nats-server -c server.conf in each node's folder"
@@ -93,3 +109,14 @@ async def _connected(
                 remedy=f"start it: {start}; then fleetbus init --out {folder} --online",
             ) from error
         yield bus
+
+
+async def _check_certificates(settings: BusSettings) -> None:
+    """Raises BusUnavailable when a server is there and its certificate is not accepted."""
+    for address in settings.addresses():
+        try:
+            if address.encrypted:
+                await certificate_ends_at(address, settings.trust)
+        except BusUnavailable as error:
+            if error.error_code == CERTIFICATE:
+                raise

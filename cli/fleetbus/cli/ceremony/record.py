@@ -77,6 +77,8 @@ class FleetRecord(Received):
     fleet: str
     epoch: int = 1
     bus_servers: tuple[str, ...]
+    insecure_dev: bool = False
+    """Made with --insecure-dev: no TLS, on this machine's loopback."""
     hosts: tuple[str, ...]
     listen: str
     nodes: tuple[Node, ...] = ()

@@ -117,7 +117,7 @@ class LocalFleet:
             "FLEETBUS_FLEET_DIR": str(self.dir / "fleet"),
             "FLEETBUS_CONTEXT": founding.FLEET,
             "KUBECONFIG": str(self.dir / "kubeconfig"),
-            "NATS_URL": self.nats.url.replace("nats://", "tls://"),
+            "NATS_URL": self.nats.url,
             "NATS_CREDS": str(founding.credential_of(self.folder, founding.SUBSCRIBER)),
             "NATS_CA": str(self.folder / "ca.crt"),
             "VAULT_ADDR": self.vault.address,

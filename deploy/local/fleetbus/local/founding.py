@@ -6,8 +6,9 @@ import asyncio
 import json
 from pathlib import Path
 
+from fleetbus.cli.ceremony import handing
 from fleetbus.cli.ceremony.files import write_whole
-from fleetbus.cli.ceremony.folder import authority_file, credential_file
+from fleetbus.cli.ceremony.folder import credential_file
 from fleetbus.cli.ceremony.guard import guard_manifests
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
 from fleetbus.cli.ceremony.join import JoinRequest
@@ -78,8 +79,7 @@ def credential_of(folder: Path, user: str) -> Path:
 
 def context(folder: Path, user: str) -> Context:
     """How a user reaches the fleet that was made in `folder`."""
-    servers = read_record(folder).bus_servers
-    return Context(FLEET, servers, credential_of(folder, user), user, authority_file(folder), FLEET)
+    return handing.context(folder, read_record(folder), FLEET, user, credential_of(folder, user))
 
 
 def write_context(file: Path, folder: Path) -> None:

@@ -1,0 +1,39 @@
+"""Why no connection to a server of the bus came about, in words: what it is, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+import ssl
+
+from fleetbus.runtime.foreign_text import cleaned
+from fleetbus.schemas.errors import BusUnavailable
+
+CERTIFICATE = "FB3007"
+"""Code of every error about a certificate of the bus."""
+
+_ENDED = "certificate has expired"
+_MISMATCH = "not valid for"
+_RENEW = (
+    "whoever runs the fleet renews it: `fleetbus init --out DIR --renew-certificates`, then, as nobody can connect any"
+    " more, `kill -HUP` of nats-server where it runs"
+)
+_OTHER_NAME = (
+    "reach it by a name that is in it, or add this one: `fleetbus init --out DIR --host NAME`, then"
+    " `fleetbus init --out DIR --online`"
+)
+_OTHER_AUTHORITY = (
+    "if it is the fleet's own server, take the authority (`ca.crt` of the fleet's folder) again; if not, somebody"
+    " stands in between"
+)
+
+
+def unavailable(cause: BaseException, server: str) -> BusUnavailable:
+    """The error for what hindered a connection to `server`."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        said = cause.verify_message
+        remedy = _RENEW if _ENDED in said else _OTHER_NAME if _MISMATCH in said else _OTHER_AUTHORITY
+        message = f"the server's certificate is not accepted: {cleaned(said)}"
+        return BusUnavailable(message, where=server, remedy=remedy, code=CERTIFICATE)
+    if isinstance(cause, TimeoutError):
+        return BusUnavailable("no connection to the bus: no answer in time", where=server)
+    reason = cleaned(str(cause)) or type(cause).__name__
+    return BusUnavailable(f"no connection to the bus: {reason}", where=server)
