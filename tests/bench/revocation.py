@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import datetime
 
-from fleetbus.cli.ceremony.leave import share
+from fleetbus.cli.ceremony.share import share
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.ports import KubeEvent
 from fleetbus.runtime.vault_admin import VaultAdmin

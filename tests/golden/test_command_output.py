@@ -234,6 +234,8 @@ CASES = {
     "audit-help": ("audit", "--help"),
     "cluster-help": ("cluster", "--help"),
     "cluster-join-help": ("cluster", "join", "--help"),
+    "cluster-revoke-help": ("cluster", "revoke", "--help"),
+    "cluster-retire-help": ("cluster", "retire", "--help"),
     "cluster-pending": ("cluster", "pending"),
     "cluster-approve": ("cluster", "approve", "edge-2", "--key", "UDQ5BZ"),
     "cluster-dismiss": ("cluster", "dismiss", "prod-us"),

@@ -24,6 +24,7 @@ from fleetbus.runtime.loop import until_done
 from fleetbus.runtime.ports import Bus, Kube
 from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects, vault_policies
+from fleetbus.schemas.capabilities.clusters import REASON_KEY_REVOKED
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment import CredentialAnswer, CredentialRequest, JoinToken
 from fleetbus.schemas.errors import (
@@ -81,8 +82,6 @@ async def _enrol(kube: Kube, clock: Clock, connect: Connect, token: JoinToken) -
     cluster = token.cluster_id
     text = await until_done("key", lambda: change_secret(kube, lambda now: _with_key(now, token.id)), clock)
     key, token_key = key_of_seed(text[_NEXT_SEED]), key_of_seed(token.seed)
-    former = _former(text, token)
-    sign = signer(token_key, key, *([former] if former else []))
     credential = Credential(token.jwt, token.seed)
     settings = BusSettings(
         servers=token.bus_servers,
@@ -94,31 +93,45 @@ async def _enrol(kube: Kube, clock: Clock, connect: Connect, token: JoinToken) -
     )
     async with connect(settings) as bus:
         asked = await until_done("cluster", lambda: credential_request(kube, clock, token.fleet, key), clock)
-        if former is not None:
-            asked = asked.model_copy(update={"former": public_key(former)})
-        while True:
-            try:
-                answer = await ask(
-                    bus, subjects.enrol(cluster), asked, sign, frozenset(token.controller_keys)
-                )
-            except BusUnavailable as error:
-                if bus.denied:
-                    message = "the bus does not know this token: it is too old, or of another fleet"
-                    raise EnrolmentRefused(message, where=WHERE, remedy=JOIN) from error
-                log.warning("not enrolled yet", cluster=cluster.name, reason=described(error))
-                await clock.sleep(clock.jitter(AGAIN_S))
-                continue
-            if answer.outcome == "admitted":
-                break
-            if answer.outcome == "refused":
-                raise EnrolmentRefused(answer.message, where=WHERE, remedy=JOIN)
-            log.warning(
-                "not enrolled yet", cluster=cluster.name, outcome=answer.outcome, reason=answer.message
-            )
-            await clock.sleep(clock.jitter(max(1.0, answer.again_in_s)))
+        answer = await _admission(bus, clock, token, asked, (token_key, key), _former(text, token))
     joined = joined_values(token, asked.uid, text[_NEXT_SEED], answer)
     await until_done("settings", lambda: change_secret(kube, lambda now: _joined(now, joined)), clock)
     log.info("enrolled", cluster=cluster.name, realm=cluster.realm, key=asked.nkey)
+
+
+async def _admission(
+    bus: Bus,
+    clock: Clock,
+    token: JoinToken,
+    asked: CredentialRequest,
+    keys: tuple[SigningKey, ...],
+    former: SigningKey | None,
+) -> CredentialAnswer:
+    """Asked until the answer lets this cluster in. Raises EnrolmentRefused."""
+    cluster, controller = token.cluster_id, frozenset(token.controller_keys)
+    while True:
+        shown = asked.model_copy(update={"former": public_key(former) if former else ""})
+        sign = signer(*keys, *([former] if former else []))
+        try:
+            answer = await ask(bus, subjects.enrol(cluster), shown, sign, controller)
+        except BusUnavailable as error:
+            if bus.denied:
+                message = "the bus does not know this token: it is too old, or of another fleet"
+                raise EnrolmentRefused(message, where=WHERE, remedy=JOIN) from error
+            log.warning("not enrolled yet", cluster=cluster.name, reason=described(error))
+            await clock.sleep(clock.jitter(AGAIN_S))
+            continue
+        if answer.outcome == "admitted":
+            return answer
+        if answer.reason == REASON_KEY_REVOKED and former is not None:
+            # The cluster left the fleet once and was given a token again: it comes by its new key alone.
+            log.warning("the former key is left out", cluster=cluster.name, reason=answer.message)
+            former = None
+            continue
+        if answer.outcome == "refused":
+            raise EnrolmentRefused(answer.message, where=WHERE, remedy=JOIN)
+        log.warning("not enrolled yet", cluster=cluster.name, outcome=answer.outcome, reason=answer.message)
+        await clock.sleep(clock.jitter(max(1.0, answer.again_in_s)))
 
 
 def _former(text: Mapping[str, str], token: JoinToken) -> SigningKey | None:

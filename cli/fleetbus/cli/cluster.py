@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
-from fleetbus.cli import exit_codes, view
-from fleetbus.cli.ceremony.leave import leave_bus, leave_vault
-from fleetbus.cli.ceremony.online import push_accounts
-from fleetbus.cli.ceremony.record import read_record
-from fleetbus.cli.ceremony.servers import signing_keys, vault_admin
+from fleetbus.cli import exit_codes
 from fleetbus.cli.cluster_join import command as join_command
+from fleetbus.cli.cluster_leave import retire_command, revoke_command
 from fleetbus.cli.cluster_vault import command as vault_command
-from fleetbus.cli.confirm import confirm
 from fleetbus.cli.invocation import Invocation, pass_invocation
-from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 from fleetbus.cli.text import NONE
-from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment_api import ApproveRequest, EnrolmentRow
-from fleetbus.schemas.subjects import MAIN, ClusterId
-
-if TYPE_CHECKING:
-    from fleetbus.client import Fleet
-    from fleetbus.schemas.api import Accepted
-
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group("cluster")
@@ -37,12 +19,14 @@ def command() -> None:
     """
     \b
     fleetbus cluster join prod-us --label env=prod -o manifest --image IMAGE | kubectl apply -f -
-    fleetbus cluster remove prod-us --fleet-dir fleet
+    fleetbus cluster revoke prod-us --fleet-dir fleet --reason INC-4711
     """
 
 
 command.add_command(join_command)
 command.add_command(vault_command)
+command.add_command(revoke_command)
+command.add_command(retire_command)
 
 
 @command.command("pending", short_help="open tokens, who waits, and who claims another's name")
@@ -102,68 +86,3 @@ def dismiss_command(invocation: Invocation, name: str, reason: str) -> int:
     answer = invocation.run(lambda fleet: fleet.approve(asked))
     invocation.output.line(f"cluster/{name} {answer.message}")
     return exit_codes.DONE
-
-
-@command.command("remove", short_help="take a cluster out of the fleet")
-@click.argument("name")
-@click.option(
-    "--fleet-dir",
-    "folder",
-    type=_FOLDER,
-    envvar="FLEETBUS_FLEET_DIR",
-    help="Also take its user from the bus and its mount from Vault; or set FLEETBUS_FLEET_DIR.",
-)
-@click.option("--realm", default=MAIN, show_default=True)
-@click.option("--vault-token-file", type=_FILE, help="Vault's owner's token; or set VAULT_TOKEN.")
-@click.option("--reason", default="", help="Kept in the audit record.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@pass_invocation
-def remove_command(
-    invocation: Invocation,
-    name: str,
-    folder: Path | None,
-    realm: str,
-    vault_token_file: Path | None,
-    reason: str,
-    yes: bool,
-) -> int:
-    """
-    \b
-    fleetbus cluster remove prod-us --fleet-dir fleet
-    fleetbus cluster remove prod-us --fleet-dir fleet --yes --reason "moved to another fleet"
-
-    What the fleet has put into the cluster stays there; nobody looks after it any more.
-    """
-    cluster = ClusterId(realm, name)
-    confirm(invocation, f"removes cluster {name} from the fleet; its workloads stay.", name, yes=yes)
-    output = invocation.output
-    nkey, answer = invocation.run(lambda fleet: _removed(fleet, name, reason))
-    output.line(f"cluster/{name} removed{f': {answer.message}' if answer.message else ''}")
-    if folder is None:
-        output.say(
-            "Its user on the bus and its mount in Vault are still there: give --fleet-dir to remove them."
-        )
-        return exit_codes.DONE
-    invocation.run_async(_leave(cluster, nkey, folder, vault_token_file, output))
-    return exit_codes.DONE
-
-
-async def _removed(fleet: Fleet, name: str, reason: str) -> tuple[str, Accepted]:
-    """Its public key, which nobody knows any more afterwards."""
-    rows = (await fleet.list("Cluster", names=(name,))).rows
-    nkey = str(view.spec(rows[0].document).get("key") or "") if rows else ""
-    return nkey, await fleet.remove(name, reason=reason)
-
-
-async def _leave(
-    cluster: ClusterId, nkey: str, folder: Path, token_file: Path | None, output: Output
-) -> None:
-    record, clock = read_record(folder), SystemClock()
-    place = record.vault
-    async with signing_keys(folder, record.fleet, record.signing, place, token_file) as keys:
-        push = partial(push_accounts, folder, clock=clock)
-        await leave_bus(cluster, nkey, folder, keys, clock.now(), push, output.line)
-    if place is not None:
-        ca_file = folder / "vault-ca.crt" if place.ca else None
-        async with vault_admin(place, token_file, ca_file) as vault:
-            await leave_vault(cluster, vault, output.line)

@@ -49,7 +49,7 @@ def command(
     if not named:
         raise click.UsageError("Say which: TYPE/NAME. There is no way to delete all of a type.")
     if any(kind == "Cluster" for kind, _ in named):
-        raise click.UsageError("A cluster leaves with `fleetbus cluster remove NAME`.")
+        raise click.UsageError("A cluster leaves with `fleetbus cluster retire NAME`.")
     if not yes:
         for kind, name in named:
             confirm(invocation, _consequence(invocation, kind, name, policy or ""), name, yes=False)

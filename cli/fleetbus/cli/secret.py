@@ -79,9 +79,9 @@ def share_command(invocation: Invocation, name: str, folder: Path, vault_token_f
     Makes the group of a shared secret in Vault, with a policy that reads it. The controller says which clusters are
     in the group; only Vault's owner says what a group reads.
     """
-    from fleetbus.cli.ceremony.leave import share
     from fleetbus.cli.ceremony.record import read_record
     from fleetbus.cli.ceremony.servers import vault_admin
+    from fleetbus.cli.ceremony.share import share
     from fleetbus.schemas.errors import SettingsInvalid
     from fleetbus.schemas.vault_policies import KV_MOUNT
 

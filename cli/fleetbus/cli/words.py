@@ -47,7 +47,7 @@ _BELOW: Final = {
     "command": ("run", "list", "cancel"),
     "audit": ("verify", "export"),
     "secret": ("revoke", "share"),
-    "cluster": ("join", "pending", "approve", "dismiss", "vault", "remove"),
+    "cluster": ("join", "pending", "approve", "dismiss", "vault", "revoke", "retire"),
     "operator": ("create", "list", "roles"),
     "subscriber": ("create", "list"),
     "local": ("up", "down", "status", "env", "logs"),
@@ -112,7 +112,7 @@ def _after_group(group: str, given: Sequence[str]) -> Sequence[str]:
         return _BELOW[group]
     if (group, given[0]) == ("secret", "revoke"):
         return _names().get("SecretBinding", ())
-    if (group, given[0]) == ("cluster", "remove"):
+    if group == "cluster" and given[0] in ("revoke", "retire", "vault"):
         return _names().get("Cluster", ())
     if (group, given[0]) == ("context", "use"):
         return _contexts()

@@ -23,6 +23,7 @@ from fleetbus.schemas.enrolment_api import (
     ApproveRequest,
     EnrolmentsRequest,
     EnrolmentsResult,
+    RetireRequest,
     TokenRequest,
 )
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, NotPermitted
@@ -155,10 +156,9 @@ class Fleet:
         """Revoke a SecretBinding: in Vault, then in its clusters."""
         return await self._ask("revoke", api.RevokeRequest(name=name, reason=reason), api.Accepted)
 
-    async def remove(self, name: str, *, reason: str = "") -> api.Accepted:
-        """Take a cluster out of the fleet. Its workloads stay."""
-        asked = api.RemoveRequest(name=name, reason=reason)
-        return await self._ask("remove", asked, api.Accepted, timeout_s=LONG_TIMEOUT_S)
+    async def retire(self, asked: RetireRequest) -> api.Accepted:
+        """A cluster leaves the fleet; waits until it has."""
+        return await self._ask("retire", asked, api.Accepted, timeout_s=LONG_TIMEOUT_S)
 
     async def admit_token(self, asked: TokenRequest) -> AdmittedTokenResult:
         """Have a join token admitted by its public key."""

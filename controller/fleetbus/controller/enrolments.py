@@ -1,7 +1,7 @@
 """What is kept of each name's tokens, member and claims: one record a name, written by compare-and-set.
 
 In memory they are bytes, as there may be as many as clusters. Who has a name says the Cluster document: the record
-only adds what is not for operators to write.
+only adds what is not for operators to write. A record that names a revoked key is never taken away.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fleetbus.controller.views import CLUSTER, Known, cluster_spec, identified
 from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Bus, CaughtUp, Message, Put
 from fleetbus.schemas import subjects
-from fleetbus.schemas.enrolment import Enrolment, Member
+from fleetbus.schemas.enrolment import Enrolment, Member, RevokedKey
 from fleetbus.schemas.errors import FleetbusError, NotPossible
 from fleetbus.schemas.streams import DOCUMENTS
 from fleetbus.schemas.subjects import ClusterId
@@ -47,6 +47,7 @@ class Enrolments:
         self._audit = audit
         self._seal = seal
         self._kept: dict[ClusterId, _Kept] = {}
+        self._revoked: dict[str, RevokedKey] = {}
 
     async def run(self) -> None:
         async for item in self._bus.follow(DOCUMENTS.name, subjects.ALL_ENROLMENTS):
@@ -69,14 +70,24 @@ class Enrolments:
         return record.model_copy(update={"member": self._member(cluster, record.member)})
 
     def records(self) -> Iterator[Enrolment]:
-        """All that have a record, by name."""
+        """All that have a record, by name; none of a name that a cluster of another realm has by now."""
         for cluster in sorted(self._kept, key=lambda one: (one.name, one.realm)):
-            yield self.read(cluster)
+            try:
+                record = self.read(cluster)
+            except NotPossible:
+                continue
+            yield record
+
+    def revoked(self, *nkeys: str) -> RevokedKey | None:
+        """The first of these keys that was revoked once, under whatever name."""
+        return next((self._revoked[one] for one in nkeys if one in self._revoked), None)
 
     def elsewhere(self, cluster: ClusterId, nkey: str, uid: str) -> str:
         """The other name by which this key, or this cluster, is a member; empty for none."""
         for view in self._known.clusters():
             spec = view.document.spec
+            if view.document.deleting is not None:
+                continue
             if view.id != cluster and (spec.get("key") == nkey or spec.get("uid") == uid):
                 return view.id.name
         return ""
@@ -92,9 +103,18 @@ class Enrolments:
         sequence = await (self._audit.write([put], entries) if entries else self._bus.put(put))
         self._written(record, sequence)
 
-    async def remove(self, cluster: ClusterId) -> None:
-        await self._bus.purge(DOCUMENTS.name, subjects.enrolment(cluster))
-        self._kept.pop(cluster, None)
+    async def forget(self, cluster: ClusterId) -> None:
+        """Everything of a name but its revoked keys. Raises SequenceConflict, BusUnavailable."""
+        async with self.locks[cluster]:
+            kept = self._kept.get(cluster)
+            record = Enrolment.from_bytes(kept.content) if kept and kept.content else None
+            if record is not None and record.revoked:
+                bare = Enrolment(realm=record.realm, name=record.name, revoked=record.revoked)
+                if bare != record:
+                    await self.write(bare)
+                return
+            await self._bus.purge(DOCUMENTS.name, subjects.enrolment(cluster))
+            self._kept.pop(cluster, None)
 
     def _put(self, record: Enrolment) -> Put:
         kept = self._kept.get(record.id)
@@ -130,11 +150,13 @@ class Enrolments:
             return
         self._kept[cluster] = kept
         if kept.content:
-            self._known.put_claimed(cluster.name, claimed(Enrolment.from_bytes(kept.content)))
+            record = Enrolment.from_bytes(kept.content)
+            self._revoked |= {one.nkey: one for one in record.revoked}
+            self._known.put_claimed(cluster.name, claimed(record))
 
     def _member(self, cluster: ClusterId, kept: Member | None) -> Member | None:
         stored = self._known.document((CLUSTER, cluster.name))
-        if stored is None:
+        if stored is None or stored.deleting is not None:
             return None
         spec = cluster_spec(stored)
         if spec is None or identified(stored) != cluster:

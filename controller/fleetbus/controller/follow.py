@@ -180,6 +180,8 @@ class Follow:
         view = self._known.cluster(cluster.name)
         if view is None or view.id != cluster or not self._known.newer(message.subject, message.sequence):
             return
+        if view.document.deleting is not None:
+            return  # It has left: nothing that its key signs counts.
         spec = cluster_spec(view.document)
         if spec is None:
             return

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from fleetbus.controller.artifacts import Artifacts
+from fleetbus.controller.decisions.leaving import leaving_status
 from fleetbus.controller.ports import Capability, Change, Key, Outcome, Ports
 from fleetbus.controller.readiness import with_readiness
 from fleetbus.controller.statuses import Statuses
@@ -21,11 +22,9 @@ from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.failures import raised_at
 from fleetbus.schemas import conditions
 from fleetbus.schemas.canonical import canonical, parse_json
-from fleetbus.schemas.capabilities.clusters import EVENT_REMOVED, LEAVING, REASON_LEAVING
 from fleetbus.schemas.conditions import REASON_INTERNAL, REASON_RECONCILED, RECONCILED, Condition
 from fleetbus.schemas.documents import Status, Stored
 from fleetbus.schemas.errors import FleetbusError, TimeoutExpired, Transient
-from fleetbus.schemas.events import Happened
 
 RECONCILE_TIMEOUT_S = 300.0
 SYNC_TIMEOUT_S = 20.0
@@ -56,33 +55,6 @@ def next_status(
     )
     happened = [*capability.transitions(stored, before, after), *outcome.happened]
     return after.model_copy(update={"outbox": base.outbox.with_(now, *happened)}) if happened else after
-
-
-def leaving_status(stored: Stored, before: Status | None, now: datetime) -> Status:
-    """The status of a cluster that leaves the fleet: it says so, once. Pure."""
-    base = before or Status(kind=stored.kind, name=stored.name, uid=stored.uid)
-    if conditions.find(base.conditions, LEAVING) is not None:
-        return base
-    leaving = Condition(
-        type=LEAVING,
-        status="True",
-        reason=REASON_LEAVING,
-        last_transition_at=now,
-        observed_generation=stored.generation,
-    )
-    happened = Happened(
-        type=EVENT_REMOVED,
-        subject=f"cluster/{stored.name}",
-        reason=REASON_LEAVING,
-        message="it is no member of the fleet any more; its workloads stay",
-        details={"cluster": stored.name},
-    )
-    return base.model_copy(
-        update={
-            "conditions": conditions.put(base.conditions, leaving),
-            "outbox": base.outbox.with_(now, happened),
-        }
-    )
 
 
 def _plain(value: Any) -> Any:
@@ -170,7 +142,7 @@ class Reconciler:
         status = await self._write(capability, stored, outcome)
         if key in asked:
             self._known.asked.discard(key)
-        if outcome.removable and stored.deleting is not None:
+        if outcome.removable and stored.deleting is not None and not stored.deleting.stays:
             if status is not None and status.outbox.pending:
                 return _EMITTING_S
             await self._remove(stored)

@@ -48,16 +48,25 @@ class Beside:
     """Its audit record when no document changes."""
 
 
-def merged(wanted: Document, before: Stored | None, identifier: Callable[[], str], now: Any) -> Stored:
+def merged(
+    wanted: Document,
+    before: Stored | None,
+    identifier: Callable[[], str],
+    now: Any,
+    *,
+    joining: bool = False,
+) -> Stored:
     """The document as it is to be stored; equal to `before` but for its times when nothing changes. Pure.
 
     The generation counts changes of spec and a revocation; labels and annotations do not move it. What verbs
-    have set (`deleting`, `released_prune`, `revoked`) no apply changes. Raises Refused for one that is being
-    deleted.
+    have set (`deleting`, `released_prune`, `revoked`) no apply changes. `joining`: a cluster that left joins again, as
+    a new document. Raises Refused for one that is being deleted.
     """
     name, spec = wanted.metadata.name, wanted.spec.as_json()
     labels, annotations = wanted.metadata.labels, wanted.metadata.annotations
-    if before is None:
+    if before is None or (joining and before.deleting is not None and before.deleting.stays):
+        if before is not None:
+            now = max(now, before.updated_at + _MOMENT)
         return Stored(
             kind=wanted.kind,
             name=name,
@@ -70,11 +79,21 @@ def merged(wanted: Document, before: Stored | None, identifier: Callable[[], str
             spec=spec,
         )
     if before.deleting is not None:
-        raise NotPossible(
-            f"{wanted.kind} {name} is being deleted", remedy="wait until it is gone, then apply it again"
-        )
+        raise _is_going(before)
     update = {"labels": labels, "annotations": annotations, "spec": spec}
     return _updated(before, before.model_copy(update=update), now)
+
+
+def _is_going(stored: Stored) -> NotPossible:
+    left = stored.deleting.left if stored.deleting else None
+    if left is not None and left.stays:
+        return NotPossible(
+            f"cluster {stored.name} was {left.how}",
+            remedy=f"let it join again with a new token: fleetbus cluster join {stored.name}",
+        )
+    return NotPossible(
+        f"{stored.kind} {stored.name} is being deleted", remedy="wait until it is gone, then apply it again"
+    )
 
 
 def _updated(before: Stored, after: Stored, now: Any) -> Stored:
@@ -104,9 +123,12 @@ class Documents:
         *,
         dry_run: bool = False,
         beside: Beside | None = None,
+        joining: bool = False,
         permit: Callable[[Stored | None, Stored], None] = lambda before, after: None,
     ) -> list[Applied]:
         """All or none. `permit` is told each change before it is written, and may raise.
+
+        `joining`: a cluster that left the fleet becomes a member again.
 
         Raises Refused, SequenceConflict, BusUnavailable.
         """
@@ -119,7 +141,7 @@ class Documents:
         for attempt in range(_ATTEMPTS):
             now = self._clock.now()
             pairs = [
-                (before, merged(one, before, self._clock.identifier, now))
+                (before, merged(one, before, self._clock.identifier, now, joining=joining))
                 for one, key in zip(wanted, keys, strict=True)
                 for before in (self._known.document(key),)
             ]
@@ -138,18 +160,27 @@ class Documents:
                     await self._read_again(after.key)
         return [_applied(before, after) for before, after in pairs]
 
-    async def amend(self, key: Key, amend: Callable[[Stored], Stored], author: Author) -> Stored:
+    async def amend(
+        self,
+        key: Key,
+        amend: Callable[[Stored], Stored],
+        author: Author,
+        *,
+        beside: Beside | None = None,
+    ) -> Stored:
         """Change one stored document; its newest form after that. `amend` is pure and may raise.
+
+        `beside` is written in the same batch, also when the document stays as it is.
 
         Raises NotFound, SequenceConflict, BusUnavailable.
         """
         for attempt in range(_ATTEMPTS):
             before = self.named(key)
             after = _updated(before, amend(before), self._clock.now())
-            if after is before:
+            if after is before and beside is None:
                 return before
             try:
-                await self._write([(before, after)], author)
+                await self._write([(before, after)] if after is not before else [], author, beside)
                 return after
             except SequenceConflict:
                 if attempt == _ATTEMPTS - 1:

@@ -151,12 +151,15 @@ async def _stand(door: Door, desk: Desk) -> None:
 
 
 async def _remove_cluster(bus: Bus, publisher: Publisher, enrolments: Enrolments, stored: Stored) -> None:
-    """What else goes with a Cluster document: its mailboxes, what it has reported, its tokens."""
+    """What else goes with a Cluster document: its mailboxes, what it has reported, its tokens.
+
+    Its revoked keys are remembered.
+    """
     cluster = identified(stored) if stored.kind == CLUSTER else None
     if cluster is None:
         return
     await publisher.forget(cluster)
-    await enrolments.remove(cluster)
+    await enrolments.forget(cluster)
     for aspect in ASPECTS:
         await bus.purge(STATE.name, subjects.state(cluster, aspect))
     await bus.purge(STATE.name, subjects.result(cluster))

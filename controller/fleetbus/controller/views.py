@@ -180,7 +180,7 @@ class Known:
     def put_seen(self, name: str, at: datetime, server: str = "") -> None:
         """A heartbeat came, through `server` of the bus if it said so."""
         before = self._clusters.get(name)
-        if before is None:
+        if before is None or before.document.deleting is not None:
             return
         after = replace(before, last_seen_at=at, connected=True, server=server or before.server)
         if before.connected:

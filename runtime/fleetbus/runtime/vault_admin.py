@@ -7,13 +7,14 @@ With the owner's token everything; with the controller's (`vault_policies.contro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fleetbus.runtime.vault_link import VaultLink, answered, path_of
-from fleetbus.schemas.errors import NotFound, SettingsInvalid, VaultForbidden
+from fleetbus.schemas.errors import NotFound, SettingsInvalid, VaultForbidden, VaultUnavailable
 
 if TYPE_CHECKING:
     import hvac
@@ -81,6 +82,15 @@ class VaultAdmin:
             raise NotFound("there is no such mount", where=f"auth/{mount}")
         return str(found["accessor"])
 
+    async def revoke_logins(self, mount: str) -> int:
+        """Every token that was given at `auth/<mount>` ends, and with each its leases; how many there were."""
+        where = f"auth/{mount}/"
+        found: dict[str, Any] = {}
+        with suppress(NotFound):
+            found = await self._call(f"{where}login", lambda client: client.sys.list_leases(f"{where}login"))
+        await self._call(where, lambda client: client.sys.revoke_prefix(where))
+        return len(found.get("keys") or ())
+
     async def disable_mount(self, mount: str) -> None:
         """Remove `auth/<mount>`, its roles and the aliases of entities at it; all its tokens end."""
         await self._call(f"auth/{mount}", lambda client: client.sys.disable_auth_method(mount))
@@ -128,10 +138,12 @@ class VaultAdmin:
         await self._write("identity/entity-alias", body)
 
     async def disable_entity(self, name: str, disabled: bool = True) -> None:
-        """A disabled entity's tokens and logins are refused at once. Raises NotFound."""
+        """A disabled entity's tokens and logins are refused at once; read back. Raises NotFound, VaultUnavailable."""
         path = f"identity/entity/name/{name}"
         await self._read(path)
         await self._write(path, {"disabled": disabled})
+        if (await self._read(path)).get("disabled") is not disabled:
+            raise VaultUnavailable("Vault shows the entity as it was before", where=path)
 
     async def delete_entity(self, name: str) -> None:
         path = f"identity/entity/name/{name}"

@@ -229,13 +229,6 @@ class CommandsRequest(Written):
     cluster: str = ""
 
 
-class RemoveRequest(Written):
-    """Takes a cluster out of the fleet: its document, mailboxes, states. Its workloads stay."""
-
-    name: str
-    reason: str = Field(default="", max_length=MAX_REASON)
-
-
 class AuditRequest(Written):
     """Audit records, oldest first: behind a place in the stream, or a record's number, or from a moment on.
 
@@ -307,7 +300,7 @@ class Described(Received):
 
 
 class Accepted(Received):
-    """Answer to `delete`, `release`, `sync`, `revoke` and `remove`: written; `message` says what follows."""
+    """Answer to `delete`, `release`, `sync`, `revoke` and `retire`: written; `message` says what follows."""
 
     kind: str
     name: str

@@ -173,6 +173,21 @@ class Tombstone(Received):
     at: Moment
     policy: Literal["Keep", "Remove"]
     by: str = ""
+    left: Departure | None = None
+    """Of a cluster."""
+
+    @property
+    def stays(self) -> bool:
+        """It is kept until the cluster joins again, or is purged."""
+        return self.left is not None and self.left.stays
+
+
+class Departure(Received):
+    """How a cluster left the fleet, why, and whether what is known of it stays."""
+
+    how: Literal["revoked", "retired"]
+    reason: str = ""
+    stays: bool = False
 
 
 class Revocation(Received):

@@ -28,6 +28,8 @@ LATE_S = 24 * 3600
 
 MAX_TOKENS = 8
 """Tokens that may be open for one name at a time."""
+MAX_FORMER = 16
+"""Keys that a member had before, and that are remembered; their users on the bus end within a day."""
 MAX_CLAIMS = 8
 """Others that claim a name and are remembered; further ones are refused all the same."""
 
@@ -181,11 +183,28 @@ class Member(Received):
     issuer: str = ""
     service_account_keys: tuple[dict[str, Any], ...] = ()
     agent_version: str = ""
-    revoked_at: Moment | None = None
+
+
+Left = Literal["revoked", "retired"]
+"""How a cluster left the fleet."""
+
+
+class RevokedKey(Received):
+    """A key that was a member's once and counts no more, for ever, under no name."""
+
+    nkey: str
+    uid: str
+    at: Moment
+    by: str = ""
+    left: Left = "revoked"
 
 
 class Enrolment(Received):
-    """Everything that is kept of one name. Key and UID of its member stand in the Cluster document."""
+    """Everything that is kept of one name. Key and UID of its member stand in the Cluster document.
+
+    What is `revoked` outlives the cluster: it is all that is kept of a name that was purged. `former`: public keys that
+    the member had before it was given another.
+    """
 
     realm: str
     name: str
@@ -193,6 +212,8 @@ class Enrolment(Received):
     member: Member | None = None
     waiting: Claim | None = None
     quarantined: tuple[Claim, ...] = ()
+    former: tuple[str, ...] = ()
+    revoked: tuple[RevokedKey, ...] = ()
 
     @property
     def id(self) -> ClusterId:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from fleetbus.schemas.api import MAX_REASON
-from fleetbus.schemas.enrolment import DEFAULT_TOKEN_TTL_S, MAX_TOKEN_TTL_S, VaultPlace
+from fleetbus.schemas.enrolment import DEFAULT_TOKEN_TTL_S, MAX_TOKEN_TTL_S, Left, VaultPlace
 from fleetbus.schemas.models import Moment, Received, Written
 
 
@@ -54,6 +54,20 @@ class ApproveRequest(Written):
     reason: str = Field(default="", max_length=MAX_REASON)
 
 
+class RetireRequest(Written):
+    """A cluster leaves the fleet: its key counts no more, its open tokens are withdrawn. Its workloads stay.
+
+    `left`: revoked, when it is not to be trusted, or retired, in peace. `purge`: its document, mailboxes and states
+    go as well; else they stay as they are, and nobody writes to them.
+    """
+
+    name: str
+    realm: str = Field(default="", description="Only if it is in this realm.")
+    left: Left
+    purge: bool = False
+    reason: str = Field(default="", max_length=MAX_REASON)
+
+
 class EnrolmentsRequest(Written):
     """Names with open tokens, waiting or quarantined clusters; or one name, whatever there is."""
 
@@ -61,7 +75,8 @@ class EnrolmentsRequest(Written):
 
 
 class EnrolmentRow(Received):
-    """One name. `outcome`: token, waiting, quarantined or enrolled; `member_uid` and `uid` of who has it and asks."""
+    """One name. `outcome`: token, waiting, quarantined, enrolled, revoked or retired; `member_uid` and `uid` of who has
+    it and of who asks."""
 
     name: str
     realm: str
@@ -74,6 +89,8 @@ class EnrolmentRow(Received):
     service_account_keys: tuple[dict[str, Any], ...] = ()
     expires_at: Moment | None = None
     message: str = ""
+    former_keys: tuple[str, ...] = ()
+    """Those that were a member's of this name once: revoked, or given up for another."""
     proof: str = Field(default="", repr=False)
     """This row once more, as the controller has signed it for the name's subject; of one that was asked for by name."""
 

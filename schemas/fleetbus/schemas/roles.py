@@ -44,7 +44,7 @@ NEEDS: Mapping[str, OperatorRole] = {
     "command": OPERATOR,
     "revoke": OPERATOR,
     "release": APPROVER,
-    "remove": ADMIN,
+    "retire": ADMIN,
     "enrolments": VIEWER,
     "token": ADMIN,
     "approve": ADMIN,

@@ -278,6 +278,20 @@ def claims_lookup(account: str) -> str:
     return f"$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP"
 
 
+ALL_CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
+"""The question who is connected, which every server answers (system account only)."""
+
+
+def connections(server: str) -> str:
+    """The same, asked of one server by its id."""
+    return f"$SYS.REQ.SERVER.{server}.CONNZ"
+
+
+def kick(server: str) -> str:
+    """Where a server is told to close one of its connections (system account only)."""
+    return f"$SYS.REQ.SERVER.{server}.KICK"
+
+
 def direct_get(stream: str, subject: str = "") -> str:
     """The JetStream API's direct get: of a subject's last value, or with none the form for batches."""
     return f"$JS.API.DIRECT.GET.{stream}.{subject}" if subject else f"$JS.API.DIRECT.GET.{stream}"

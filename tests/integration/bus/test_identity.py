@@ -11,10 +11,10 @@ import orjson
 import pytest
 from nacl.signing import SigningKey
 
+from fleetbus.cli.ceremony.closing import revoke_keys
 from fleetbus.cli.ceremony.folder import read_token
 from fleetbus.cli.ceremony.issue import issue, sign
 from fleetbus.cli.ceremony.keys import ACCOUNTS
-from fleetbus.cli.ceremony.leave import leave_bus
 from fleetbus.cli.ceremony.online import push_accounts
 from fleetbus.cli.ceremony.record import read_record
 from fleetbus.runtime.bus import NatsBus
@@ -35,7 +35,7 @@ from fleetbus.schemas.nats_jwt import Claims, read
 from fleetbus.schemas.nkeys import Kind, public_key, seed_of
 from fleetbus.schemas.roles import ADMIN
 from fleetbus.schemas.subjects import ClusterId
-from tests.bus_server import CLOCK, FleetServer
+from tests.bus_server import CLOCK, FleetServer, admitted
 from tests.integration.bus.raw import raw_publisher
 from tests.waiting import wait_until
 
@@ -55,11 +55,9 @@ async def refused(fleet: FleetServer, credential: Credential) -> bool:
 
 
 async def _leave(fleet: FleetServer, cluster: ClusterId) -> None:
-    async def push(names: object) -> None:
-        await push_accounts(fleet.folder, (AGENTS,), CLOCK)
-
     nkey = fleet.public_key(cluster.name)
-    await leave_bus(cluster, nkey, fleet.folder, fleet.keys, CLOCK.now(), push, lambda line: None)
+    await revoke_keys(fleet.folder, (AGENTS, ENROL), (nkey,), fleet.keys, CLOCK)
+    await push_accounts(fleet.folder, (AGENTS, ENROL), CLOCK)
 
 
 async def _with_permissions(fleet: FleetServer, claims: Claims) -> tuple[Claims, Signer]:
@@ -159,7 +157,9 @@ async def test_the_name_that_a_client_gives_itself_is_not_who_it_is(
     assert told["acc"] == read_record(fleet.folder).accounts[AGENTS]
 
 
-async def test_who_is_revoked_is_disconnected_and_refused_and_can_join_again(own_fleet: FleetServer) -> None:
+async def test_who_is_revoked_is_disconnected_and_refused_also_with_a_later_token(
+    own_fleet: FleetServer,
+) -> None:
     folder, record = own_fleet.folder, read_record(own_fleet.folder)
     async with own_fleet.bus("c1") as bus, own_fleet.bus("c2") as neighbour:
         await _leave(own_fleet, C1)
@@ -171,10 +171,12 @@ async def test_who_is_revoked_is_disconnected_and_refused_and_can_join_again(own
     assert await refused(own_fleet, own_fleet.credentials["c1"])
     known = read_record(folder)
     assert {one.account for one in known.revoked} == {AGENTS, ENROL}
-    later, nkey = known.revoked_at(AGENTS, own_fleet.public_key("c1")) + 1, own_fleet.public_key("c1")
+    later, nkey = int(CLOCK.now().timestamp()) + 3600, own_fleet.public_key("c1")
     claims = user_claims(nkey, "c1", AGENTS, AGENT, record.keys, later)
     token = await sign(claims, await _role(own_fleet, claims.issuer))
-    assert not await refused(own_fleet, Credential(token, own_fleet.seed("c1")))
+    assert await refused(own_fleet, Credential(token, own_fleet.seed("c1")))
+    another = await admitted(folder, "c1")
+    assert not await refused(own_fleet, another)
 
 
 async def test_what_was_pushed_outlives_a_restart_and_an_older_configuration(own_fleet: FleetServer) -> None:

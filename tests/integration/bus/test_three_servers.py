@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from fleetbus.cli.ceremony.closing import revoke_keys
 from fleetbus.cli.ceremony.folder import server_folder
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
 from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
-from fleetbus.cli.ceremony.leave import leave_bus
 from fleetbus.cli.ceremony.online import make_streams, push_accounts, reload_servers
 from fleetbus.cli.ceremony.record import Node
 from fleetbus.local.nats import NatsServer
@@ -123,18 +123,9 @@ async def test_every_server_knows_who_is_revoked(three: ThreeServers) -> None:
     async with NatsBus(replace(three.agents[C2], servers=(last,)), CLOCK) as agent:
         await agent.wait_connected()
 
-        async def push(names: object) -> None:
-            await push_accounts(three.folder, ("AGENTS_main",), CLOCK)
-
-        await leave_bus(
-            C2,
-            three.agents[C2].credential.nkey,
-            three.folder,
-            FolderKeys(three.folder),
-            CLOCK.now(),
-            push,
-            lambda line: None,
-        )
+        nkey, accounts = three.agents[C2].credential.nkey, ("AGENTS_main",)
+        await revoke_keys(three.folder, accounts, (nkey,), FolderKeys(three.folder), CLOCK)
+        await push_accounts(three.folder, accounts, CLOCK)
 
         async def gone() -> bool:
             return not agent.connected

@@ -39,7 +39,7 @@ async def test_each_difference_is_named_with_what_mends_it(fleet: FleetServer) -
     claims = read(right)
     body: dict[str, Any] = orjson.loads(orjson.dumps(dict(claims.body)))
     viewer = next(one for one in body["signing_keys"] if one["role"] == "viewer")["template"]
-    viewer["pub"]["allow"].append("fleet.v1.api.remove")
+    viewer["pub"]["allow"].append("fleet.v1.api.retire")
     viewer["sub"]["allow"].remove("fleet.v1.event.>")
     body["limits"]["conn"] = 7
     wider = replace(claims, body=body, issued_at=claims.issued_at + 1)
@@ -48,7 +48,7 @@ async def test_each_difference_is_named_with_what_mends_it(fleet: FleetServer) -
     await push_accounts(folder, (OPERATORS,), CLOCK)
     found = await permission_checks(folder)
     assert [one.text for one in found][:2] == [
-        "OPERATORS: viewer may publish to fleet.v1.api.remove",
+        "OPERATORS: viewer may publish to fleet.v1.api.retire",
         "OPERATORS: viewer may not subscribe to fleet.v1.event.>",
     ]
     assert found[2].text.startswith("OPERATORS: limits: conn is 7 instead of ")

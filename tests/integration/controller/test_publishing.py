@@ -77,7 +77,7 @@ async def test_a_restart_publishes_nothing_when_nothing_changed(
     assert after == before
 
 
-async def test_a_removed_cluster_leaves_nothing_behind(
+async def test_a_cluster_that_is_purged_leaves_nothing_behind_but_its_revoked_key(
     fleet: FleetServer, bus: NatsBus, operator: Operator, c1: Speaker, tmp_path: Path
 ) -> None:
     async with controlling(fleet, tmp_path):
@@ -86,7 +86,7 @@ async def test_a_removed_cluster_leaves_nothing_behind(
         await c1.start()
         await settled(bus, c1)
 
-        await operator.ask("remove", {"name": "c1"})
+        await operator.ask("retire", {"name": "c1", "left": "retired", "purge": True})
 
         for stream, subject in (
             ("DESIRED", "fleet.v1.*.main.c1"),
@@ -104,6 +104,9 @@ async def test_a_removed_cluster_leaves_nothing_behind(
         assert [(event.subject, event.source) for event in removed] == [
             ("cluster/c1", "/fleets/test/clusters/c1")
         ]
+        row = (await operator.ask("enrolments", {"name": "c1"}))["rows"][0]
+        assert (row["outcome"], row["formerKeys"]) == ("retired", [fleet.public_key("c1")])
+        assert (await operator.ask("enrolments", {}))["rows"] == []
 
 
 async def settled(bus: NatsBus, cluster: Speaker) -> int:

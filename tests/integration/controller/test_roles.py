@@ -90,12 +90,12 @@ async def test_the_controller_asks_for_the_role_itself(open_fleet: FleetServer, 
         async with open_fleet.bus(OPERATORS_BY_ROLE[OPERATOR]) as some:
             someone = Operator(some, open_fleet.credentials[OPERATORS_BY_ROLE[OPERATOR]])
             with pytest.raises(NotPermitted) as refused:
-                await someone.ask("remove", {"name": "c1"})
-        assert refused.value.message == "`remove` needs the role admin; some-operator is operator"
+                await someone.ask("retire", {"name": "c1"})
+        assert refused.value.message == "`retire` needs the role admin; some-operator is operator"
 
         async def noted() -> bool:
             return any(
-                (one.actor, one.action, one.code) == ("some-operator", "remove", roles.CODE)
+                (one.actor, one.action, one.code) == ("some-operator", "retire", roles.CODE)
                 for one in await audits(look, OUTCOME_REFUSED)
             )
 

@@ -22,6 +22,7 @@ from fleetbus.schemas.enrolment_api import (
     AdmittedTokenResult,
     ApproveRequest,
     EnrolmentsResult,
+    RetireRequest,
     TokenRequest,
 )
 from fleetbus.schemas.errors import NotFound
@@ -298,9 +299,9 @@ class FleetOfThree:
         self.answers.asked.append(("delete", (kind, name, policy, reason)))
         return api.Accepted(kind=kind, name=name, message="it goes when every placed cluster's receipt is in")
 
-    async def remove(self, name: str, *, reason: str = "") -> api.Accepted:
-        self.answers.asked.append(("remove", (name, reason)))
-        return api.Accepted(kind="Cluster", name=name)
+    async def retire(self, asked: RetireRequest) -> api.Accepted:
+        self.answers.asked.append(("retire", asked))
+        return api.Accepted(kind="Cluster", name=asked.name, message="its keys count no more")
 
     async def admit_token(self, asked: TokenRequest) -> AdmittedTokenResult:
         self.answers.asked.append(("token", asked))

@@ -14,16 +14,17 @@ from nacl.signing import SigningKey
 
 from fleetbus.agent.enrol import joined_values
 from fleetbus.agent.settings import parse_settings
+from fleetbus.cli.ceremony.closing import revoke_keys
 from fleetbus.cli.ceremony.folder import read_token
 from fleetbus.cli.ceremony.init import FleetPlan
 from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.join import JoinRequest, Pinned, join_token, joining_objects, secret
 from fleetbus.cli.ceremony.keys import FolderKeys
-from fleetbus.cli.ceremony.leave import leave_bus
 from fleetbus.cli.ceremony.manifests import agent_manifests
 from fleetbus.cli.ceremony.realm import ensure_realm
-from fleetbus.cli.ceremony.record import changing, read_record, write_record
+from fleetbus.cli.ceremony.record import FOR_EVER, changing, read_record, write_record
 from fleetbus.controller.settings import load_settings
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment import CredentialAnswer, JoinToken, VaultPlace, key_of_token
 from fleetbus.schemas.enrolment_api import AdmittedTokenResult
 from fleetbus.schemas.errors import DocumentInvalid, NotFound, SettingsInvalid
@@ -140,24 +141,18 @@ async def test_a_realms_account_is_made_before_its_first_cluster_joins(folder: P
 
 
 async def test_who_leaves_is_revoked_where_it_works_and_where_it_renews(folder: Path) -> None:
-    told: list[str] = []
-
-    async def push(names: object) -> None:
-        told.extend(names)  # type: ignore[arg-type]
-
-    nkey, keys = public_key(KEY), FolderKeys(folder)
-    for now in (NOW, NOW - timedelta(hours=1)):
-        await leave_bus(ClusterId("main", "c1"), nkey, folder, keys, now, push, lambda line: None)
-        for account in ("AGENTS_main", "ENROL"):
-            assert read(read_token(folder, account)).body["revocations"] == {nkey: int(NOW.timestamp())}
-    assert told == ["AGENTS_main", "ENROL"] * 2
+    nkey, keys, accounts = public_key(KEY), FolderKeys(folder), ("AGENTS_main", "ENROL")
+    for _ in range(2):
+        await revoke_keys(folder, accounts, (nkey,), keys, SystemClock())
+        for account in accounts:
+            assert read(read_token(folder, account)).body["revocations"] == {nkey: FOR_EVER}
 
 
 def _revoke(folder: Path, start: int) -> None:
     for number in range(start, start + 10):
         with changing(folder):
             record = read_record(folder)
-            write_record(folder, record.revoking(("AGENTS_main",), f"U{number}", NOW))
+            write_record(folder, record.revoking(("AGENTS_main",), [f"U{number}"]))
 
 
 def test_processes_that_write_at_once_lose_nothing(folder: Path) -> None:

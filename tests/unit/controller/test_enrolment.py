@@ -14,6 +14,7 @@ from fleetbus.controller.decisions.enrolment import (
     dismissed,
     judge_first,
     judge_renewal,
+    left,
     spec_of,
     with_token,
 )
@@ -25,6 +26,7 @@ from fleetbus.schemas.enrolment import (
     CredentialRequest,
     Enrolment,
     Member,
+    RevokedKey,
 )
 from fleetbus.schemas.errors import NotFound, NotPossible
 from fleetbus.schemas.nkeys import Kind, nkey_of
@@ -45,6 +47,10 @@ def record(*tokens: AdmittedToken, member: Member | None = None) -> Enrolment:
 
 def member(nkey: str = A, uid: str = "one", **changes: object) -> Member:
     return Member.model_validate({"nkey": nkey, "uid": uid, "joined_at": NOW, **changes})
+
+
+def revoked(nkey: str = A) -> RevokedKey:
+    return RevokedKey(nkey=nkey, uid="one", at=NOW, by="ana")
 
 
 def request(nkey: str = A, uid: str = "one") -> CredentialRequest:
@@ -80,12 +86,15 @@ def request(nkey: str = A, uid: str = "one") -> CredentialRequest:
             Seen(NOW, alive=True),
             words.REASON_ENROLLED,
         ),
+        # A key that was revoked once, whoever has the name now.
+        (record(token()), TOKEN, request(), Seen(NOW, revoked=revoked()), words.REASON_KEY_REVOKED),
+        (record(), OTHER, request(), Seen(NOW, revoked=revoked()), words.REASON_KEY_REVOKED),
         (
-            record(token(), member=member(B, "two", revoked_at=NOW)),
+            record(token(replace=True), member=member()),
             TOKEN,
             request(),
-            Seen(NOW),
-            words.REASON_ENROLLED,
+            Seen(NOW, revoked=revoked()),
+            words.REASON_KEY_REVOKED,
         ),
     ],
 )
@@ -139,7 +148,6 @@ def test_approval_is_of_the_one_that_waits() -> None:
         (member(), request(), "admitted"),
         (member(), request(B), "refused"),
         (member(), request(A, "two"), "quarantined"),
-        (member(revoked_at=NOW), request(), "refused"),
     ],
 )
 def test_a_renewal(who: Member | None, asked: CredentialRequest, outcome: str) -> None:
@@ -147,6 +155,40 @@ def test_a_renewal(who: Member | None, asked: CredentialRequest, outcome: str) -
     assert verdict.outcome == outcome
     if outcome == "admitted":
         assert verdict.record == record(member=who)
+
+
+def test_a_revoked_key_renews_nothing_and_is_named() -> None:
+    verdict = judge_renewal(record(member=member()), request(), Seen(NOW, revoked=revoked()))
+    assert (verdict.outcome, verdict.reason) == ("refused", words.REASON_KEY_REVOKED)
+    assert A in verdict.message
+
+
+def test_who_leaves_takes_every_key_that_the_name_had_and_its_open_tokens_along() -> None:
+    joined = judge_first(record(token()), TOKEN, request(), Seen(NOW)).record
+    with_new_key = judge_first(
+        with_token(joined, token(id="t2", key=OTHER), NOW),
+        OTHER,
+        request(B).model_copy(update={"former": A}),
+        Seen(NOW),
+    ).record
+    assert with_new_key.former == (A,)
+    waiting = with_token(with_new_key, token(id="t3", key="open"), NOW)
+    gone = left(waiting, "revoked", NOW, "ana")
+    assert (gone.member, gone.former) == (None, ())
+    assert [(one.nkey, one.uid, one.left, one.by) for one in gone.revoked] == [
+        (A, "one", "revoked", "ana"),
+        (B, "one", "revoked", "ana"),
+    ]
+    assert [one.key for one in gone.tokens] == [OTHER]
+    assert left(gone, "retired", NOW + timedelta(days=1), "bea") == gone
+
+
+def test_a_name_whose_cluster_left_is_free_for_the_next_and_its_part_in_vault_is_not_taken_over() -> None:
+    before = {"key": A, "uid": "one", "vaultEntity": "e1", "owner": "ops"}
+    gone = left(record(member=member()), "retired", NOW, "ana")
+    back = judge_first(with_token(gone, token(), NOW), TOKEN, request(B), Seen(NOW)).record
+    assert back.revoked == gone.revoked
+    assert spec_of(back, before) == {"key": B, "uid": "one", "owner": "ops", "realm": "main"}
 
 
 def test_tokens_and_claims_are_bounded_and_what_has_expired_is_forgotten() -> None:

@@ -58,6 +58,16 @@ def server_folder(folder: Path, node: Node | None = None) -> Path:
     return folder / "nats" / node.name if node else folder / "nats"
 
 
+def server_name(record: FleetRecord, node: Node | None = None) -> str:
+    """What the only server calls itself, or a node."""
+    return f"{record.fleet}-{node.name if node else 1}"
+
+
+def server_names(record: FleetRecord) -> frozenset[str]:
+    """Of all servers of the bus."""
+    return frozenset(server_name(record, node) for node in record.nodes or (None,))
+
+
 def read_token(folder: Path, name: str) -> str:
     """'' when there is none yet."""
     file = token_file(folder, name)
@@ -87,7 +97,7 @@ def configuration(folder: Path, record: FleetRecord, node: Node | None = None) -
         {key: read_token(folder, name) for name, key in record.accounts.items()},
     )
     if node is None:
-        return server_configuration(f"{record.fleet}-1", record.listen, trust, places)
+        return server_configuration(server_name(record), record.listen, trust, places)
     host = record.listen.rpartition(":")[0]
     routes = Routes(
         record.fleet,
@@ -97,7 +107,7 @@ def configuration(folder: Path, record: FleetRecord, node: Node | None = None) -
         "routes.key",
         "routes-ca.crt",
     )
-    return server_configuration(f"{record.fleet}-{node.name}", f"{host}:{node.port}", trust, places, routes)
+    return server_configuration(server_name(record, node), f"{host}:{node.port}", trust, places, routes)
 
 
 def write_servers(folder: Path, record: FleetRecord) -> bool:

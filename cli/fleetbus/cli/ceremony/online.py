@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from fleetbus.runtime.nats_accounts import get_account, put_account
 from fleetbus.runtime.nats_probe import certificate_ends_at
 from fleetbus.runtime.nats_refusals import CERTIFICATE
 from fleetbus.runtime.nats_streams import ensure_streams
+from fleetbus.runtime.ports import Bus
 from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable
@@ -25,23 +26,32 @@ from fleetbus.schemas.errors import BusUnavailable
 _CONNECT_TIMEOUT_S = 10.0
 _STREAMS_TIMEOUT_S = 20.0
 
-Push = Callable[[Sequence[str]], Awaitable[None]]
-"""Gives the running bus the tokens of these accounts, by name."""
-
 
 async def push_accounts(folder: Path, names: Sequence[str], clock: Clock) -> None:
     """The accounts' tokens as they are in the folder, with the system's credential. Raises BusUnavailable.
 
     Every server has them afterwards and acts on them: a new limit counts, a revoked user is disconnected.
     """
+    async with system_bus(folder, clock) as bus:
+        await put_accounts(bus, folder, names)
+
+
+@asynccontextmanager
+async def system_bus(folder: Path, clock: Clock) -> AsyncIterator[Bus]:
+    """Connected with the system's credential. Raises BusUnavailable."""
     record = read_record(folder)
     async with _connected(folder, record, "system", subjects.SYSTEM_INBOX, clock) as bus:
-        for name in names:
-            token = ""
-            # The server takes whatever comes last, so who wrote in the meantime must not be undone.
-            while (latest := read_token(folder, name)) != token:
-                token = latest
-                await put_account(bus, token)
+        yield bus
+
+
+async def put_accounts(bus: Bus, folder: Path, names: Sequence[str]) -> None:
+    """`push_accounts` over a connection that stands. Raises BusUnavailable."""
+    for name in names:
+        token = ""
+        # The server takes whatever comes last, so who wrote in the meantime must not be undone.
+        while (latest := read_token(folder, name)) != token:
+            token = latest
+            await put_account(bus, token)
 
 
 async def running_accounts(folder: Path, clock: Clock) -> dict[str, str]:
@@ -50,7 +60,7 @@ async def running_accounts(folder: Path, clock: Clock) -> dict[str, str]:
     Raises BusUnavailable.
     """
     record = read_record(folder)
-    async with _connected(folder, record, "system", subjects.SYSTEM_INBOX, clock) as bus:
+    async with system_bus(folder, clock) as bus:
         return {name: await get_account(bus, key) for name, key in sorted(record.accounts.items())}
 
 

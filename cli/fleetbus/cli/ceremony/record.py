@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +18,9 @@ from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, OperatorRole
 from fleetbus.schemas.subjects import MAIN
 
 FILE = "fleet.json"
+FOR_EVER = 253_402_300_799
+"""The last second of the year 9999: as the moment of a revocation it covers tokens that anybody makes later, or makes
+now by a clock that is ahead."""
 ROUTES_ABOVE = 2000
 """The servers of a bus of several meet at a port so far above that of their clients: 6222 with 4222."""
 
@@ -102,18 +104,19 @@ class FleetRecord(Received):
 
     def contract_accounts(self) -> tuple[Account, ...]:
         """The accounts as the contract has them, with room for who is there."""
-        realms = dict.fromkeys([MAIN, *self._realms()], self.capacity)
+        realms = dict.fromkeys([MAIN, *self.realms()], self.capacity)
         return accounts(realms, len(self.people))
 
-    def _realms(self) -> list[str]:
+    def realms(self) -> list[str]:
+        """Those that have an account."""
         prefix = agents_account(MAIN).removesuffix(MAIN)
         return [name.removeprefix(prefix) for name in self.accounts if name.startswith(prefix)]
 
-    def revoking(self, accounts: Iterable[str], nkey: str, now: datetime) -> FleetRecord:
-        """This record, in which the key's users of these accounts count no more."""
+    def revoking(self, accounts: Iterable[str], nkeys: Sequence[str]) -> FleetRecord:
+        """This record, in which no token of these keys counts any more in these accounts, whenever it was made."""
         record = self
         for account in accounts:
-            record = record.with_revoked(account, [nkey], int(now.timestamp()))
+            record = record.with_revoked(account, nkeys, FOR_EVER)
         return record
 
     def with_revoked(self, account: str, nkeys: Iterable[str], at: int) -> FleetRecord:

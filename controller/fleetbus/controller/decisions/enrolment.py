@@ -14,13 +14,16 @@ from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.enrolment import (
     LATE_S,
     MAX_CLAIMS,
+    MAX_FORMER,
     MAX_TOKENS,
     AdmittedToken,
     Claim,
     CredentialRequest,
     Enrolment,
+    Left,
     Member,
     Outcome,
+    RevokedKey,
 )
 from fleetbus.schemas.errors import NotFound, NotPossible
 
@@ -28,11 +31,13 @@ from fleetbus.schemas.errors import NotFound, NotPossible
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What is known beside the name's own record. `alive`: its member is heard. `elsewhere`: the name under which
-    this key or this cluster is a member already."""
+    this key or this cluster is a member already. `revoked`: that of the keys shown which was revoked once, under
+    whatever name."""
 
     now: datetime
     alive: bool = False
     elsewhere: str = ""
+    revoked: RevokedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,16 @@ def _judged(asked: _Asked, rules: tuple[_Rule, ...], token_key: str) -> Verdict:
 # Rules: each gives why not, or None
 
 
+def _key_was_revoked(asked: _Asked) -> _No | None:
+    revoked = asked.seen.revoked
+    if revoked is None:
+        return None
+    message = (
+        f"the key {revoked.nkey} was {revoked.left} at {revoked.at:%Y-%m-%d %H:%M:%S} UTC and counts no more"
+    )
+    return "refused", words.REASON_KEY_REVOKED, f"{message}: a new token goes with a new key"
+
+
 def _unknown_token(asked: _Asked) -> _No | None:
     if asked.token is None:
         return "refused", words.REASON_TOKEN_UNKNOWN, "no such token is open for this name"
@@ -111,7 +126,7 @@ def _token_expired(asked: _Asked) -> _No | None:
 
 def _other_cluster_has_the_name(asked: _Asked) -> _No | None:
     member, token = asked.record.member, asked.token
-    if member is None or member.revoked_at is not None or asked.is_member or (token and token.replace):
+    if member is None or asked.is_member or (token and token.replace):
         return None
     # The same cluster, with its former key to show; or its agent has lost it, and nobody else is heard.
     shows_former = asked.request.former == member.nkey or not asked.seen.alive
@@ -158,8 +173,6 @@ def _no_member(asked: _Asked) -> _No | None:
     member = asked.record.member
     if member is None:
         return "refused", words.REASON_NO_MEMBER, "no cluster has this name: join with a new token"
-    if member.revoked_at is not None:
-        return "refused", words.REASON_NO_MEMBER, "this cluster was revoked: join with a new token"
     if member.nkey != asked.request.nkey:
         message = f"the name's key is {member.nkey}, not {asked.request.nkey}: join with a new token"
         return "refused", words.REASON_NO_MEMBER, message
@@ -167,6 +180,7 @@ def _no_member(asked: _Asked) -> _No | None:
 
 
 _FIRST: tuple[_Rule, ...] = (
+    _key_was_revoked,
     _unknown_token,
     _token_used,
     _token_expired,
@@ -175,7 +189,7 @@ _FIRST: tuple[_Rule, ...] = (
     _known_by_another_name,
     _waits_for_approval,
 )
-_RENEWAL: tuple[_Rule, ...] = (_no_member, _other_cluster_has_the_name)
+_RENEWAL: tuple[_Rule, ...] = (_key_was_revoked, _no_member, _other_cluster_has_the_name)
 
 
 # The record after it
@@ -203,12 +217,14 @@ def _admitted(asked: _Asked) -> Enrolment:
     member = Member(
         nkey=request.nkey,
         uid=request.uid,
-        joined_at=before.joined_at if before and asked.is_member and before.revoked_at is None else now,
+        joined_at=before.joined_at if before and asked.is_member else now,
         issuer=request.issuer,
         service_account_keys=request.service_account_keys,
         agent_version=request.agent_version,
     )
     update: dict[str, Any] = {"member": member}
+    if before is not None and before.nkey != member.nkey:
+        update["former"] = (*asked.record.former, before.nkey)[-MAX_FORMER:]
     if asked.token is not None:
         used = asked.token.model_copy(
             update={
@@ -258,12 +274,23 @@ def dismissed(record: Enrolment) -> Enrolment:
     return record.model_copy(update={"waiting": None, "quarantined": (), "tokens": used})
 
 
+def left(record: Enrolment, how: Left, now: datetime, by: str) -> Enrolment:
+    """The record without its member, whose keys are revoked for ever, and without whoever asks for the name."""
+    member, known = record.member, {one.nkey for one in record.revoked}
+    uid = member.uid if member else ""
+    keys = (*record.former, *([member.nkey] if member else []))
+    new = [RevokedKey(nkey=nkey, uid=uid, at=now, by=by, left=how) for nkey in keys if nkey not in known]
+    update = {"member": None, "former": (), "revoked": (*record.revoked, *new)}
+    return dismissed(record).model_copy(update=update)
+
+
 def spec_of(record: Enrolment, before: Mapping[str, Any] | None) -> dict[str, Any]:
     """The spec of the member's Cluster document; what its owner has written of the same cluster stays."""
     member = record.member
     assert member is not None
     kept = dict(before or {})
-    if kept.get("uid") != member.uid:
+    if kept.get("uid") != member.uid or kept.get("key") in {one.nkey for one in record.revoked}:
+        # Its part in Vault was another cluster's, or went when it left.
         kept.pop("vaultEntity", None)
     owner = record.tokens[-1].owner if record.tokens else ""
     return {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from fleetbus.controller.audit import Entry
 from fleetbus.controller.decisions import enrolment as decisions
 from fleetbus.controller.desk import Desk, Request
 from fleetbus.controller.issuing import Issuer
-from fleetbus.controller.views import CLUSTER
+from fleetbus.controller.views import CLUSTER, identified
 from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.capabilities import clusters as words
@@ -26,6 +26,9 @@ from fleetbus.schemas.errors import AlreadyExists, NotFound, NotPossible
 from fleetbus.schemas.subjects import ClusterId
 
 Result = Mapping[str, object]
+
+_OPEN = frozenset({"token", "waiting", "quarantined"})
+"""Outcomes that wait for somebody."""
 
 
 async def token(desk: Desk, request: Request) -> Result:
@@ -124,23 +127,36 @@ async def enrolments(desk: Desk, request: Request) -> Result:
     asked = EnrolmentsRequest.model_validate(parse_json(request.data))
     now = desk.clock.now()
     rows: list[EnrolmentRow] = []
-    for record in desk.enrolments.records():
-        if asked.name and record.name != asked.name:
-            continue
+    for record in _records(desk, asked.name):
         open_ = [one for one in record.tokens if one.expires_at > now and not one.used_by]
         row = _row(record, open_)
         if asked.name:
             # Whoever writes Vault's part from it must not have to believe the broker.
             proof = desk.sign(subjects.enrolment(record.id), row.to_bytes()).decode()
             rows.append(row.model_copy(update={"proof": proof}))
-        elif row.outcome != "enrolled":
+        elif row.outcome in _OPEN:
             rows.append(row)
     return EnrolmentsResult(rows=tuple(rows), vault=desk.trust.vault).as_json()
+
+
+def _records(desk: Desk, name: str) -> Iterator[Enrolment]:
+    """All, or those of one name: also of a cluster whose document somebody has applied."""
+    stored = desk.known.document((CLUSTER, name)) if name else None
+    applied = identified(stored) if stored else None
+    for record in desk.enrolments.records():
+        if name in ("", record.name):
+            yield record
+            applied = applied if applied != record.id else None
+    if applied is not None:
+        yield desk.enrolments.read(applied)
 
 
 def _row(record: Enrolment, open_: list[AdmittedToken]) -> EnrolmentRow:
     member, claim = record.member, record.waiting
     outcome, message = "enrolled" if member else "unknown", ""
+    if member is None and record.revoked:
+        last = record.revoked[-1]
+        outcome, message = last.left, f"by {last.by} at {last.at:%Y-%m-%d %H:%M} UTC"
     if record.quarantined:
         outcome, claim = "quarantined", record.quarantined[-1]
         message = words.REASON_NAME_CLAIMED
@@ -162,4 +178,5 @@ def _row(record: Enrolment, open_: list[AdmittedToken]) -> EnrolmentRow:
         service_account_keys=member.service_account_keys if member else (),
         expires_at=max((one.expires_at for one in open_), default=None),
         message=message,
+        former_keys=(*record.former, *(one.nkey for one in record.revoked)),
     )

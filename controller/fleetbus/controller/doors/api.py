@@ -14,7 +14,7 @@ import structlog
 from pydantic import ValidationError
 
 from fleetbus.controller.desk import Desk, Request, Verb
-from fleetbus.controller.doors import admitting, auditing, commanding, reading, subscribing, writing
+from fleetbus.controller.doors import admitting, auditing, commanding, reading, retiring, subscribing, writing
 from fleetbus.controller.presence import requester, requester_token
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
@@ -53,7 +53,7 @@ VERBS: Mapping[str, Verb] = {
     "command": commanding.command,
     "commands": commanding.commands,
     "overview": reading.overview,
-    "remove": writing.remove,
+    "retire": retiring.retire,
     "audit": auditing.audit,
     "events": subscribing.events,
     "token": admitting.token,

@@ -30,7 +30,7 @@ MOST_LOOKED_AT = 500
 _COPIED_WITHIN_S = 2.0
 _LOOK_EVERY_S = 0.02
 _READING = frozenset(verbs_of(VIEWER))
-_KINDS = {"revoke": "secretbinding", "remove": "cluster"}
+_KINDS = {"revoke": "secretbinding", "retire": "cluster"}
 """Of verbs whose request names an object of one kind only."""
 
 

@@ -89,6 +89,7 @@ class _Door:
             desk.clock.now(),
             alive=view is not None and view.connected,
             elsewhere=desk.enrolments.elsewhere(cluster, request.nkey, request.uid),
+            revoked=desk.enrolments.revoked(request.nkey, request.former),
         )
         if endpoint == ENROL:
             return decisions.judge_first(record, user, request, seen)
@@ -147,7 +148,8 @@ class _Door:
         entry = Entry(
             author, f"cluster/{cluster.name}", message=f"key {member.nkey}, kube-system {member.uid}"
         )
-        await desk.documents.apply([document], author, beside=desk.enrolments.beside(record, entry))
+        beside = desk.enrolments.beside(record, entry)
+        await desk.documents.apply([document], author, beside=beside, joining=True)
         if before.member != member:
             await self._happen(
                 cluster,

@@ -8,11 +8,14 @@ import orjson
 
 from fleetbus.controller import orders
 from fleetbus.controller.desk import Desk, Request
+from fleetbus.controller.ports import ClusterView
+from fleetbus.controller.views import CLUSTER
 from fleetbus.schemas import api, conditions, subjects
 from fleetbus.schemas.capabilities.bundles import REASON_PLACEMENT_SHRANK, REASON_PRUNE_HELD
 from fleetbus.schemas.capabilities.secrets import REASON_HELD
 from fleetbus.schemas.catalogue import KINDS
 from fleetbus.schemas.conditions import Condition
+from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.states import FINISHED
 from fleetbus.schemas.streams import AUDIT, EVENTS, STREAMS
@@ -33,7 +36,7 @@ async def overview(desk: Desk, request: Request) -> Mapping[str, object]:
         epoch=desk.term.epoch,
         term=desk.term.number,
         tallies=tuple(_tally(desk, kind) for kind in KINDS),
-        away=tuple(name for name, one in sorted(view.clusters.items()) if not one.connected),
+        away=tuple(name for name, one in sorted(view.clusters.items()) if _is_away(one)),
         problems=(
             *_settings(desk),
             *(one for one in not_ready if one.status == "False" and one not in held),
@@ -45,6 +48,15 @@ async def overview(desk: Desk, request: Request) -> Mapping[str, object]:
         audit_newest=await _newest_record(desk),
         audit_copied=await _copied(desk),
     ).as_json()
+
+
+def _is_away(cluster: ClusterView) -> bool:
+    return not cluster.connected and not _has_left(cluster.document)
+
+
+def _has_left(stored: Stored) -> bool:
+    """A cluster that was taken out of the fleet is no trouble of it any more."""
+    return stored.kind == CLUSTER and stored.deleting is not None
 
 
 def _ready(desk: Desk, key: tuple[str, str]) -> Condition | None:
@@ -64,7 +76,7 @@ def _not_ready(desk: Desk) -> Iterator[api.Problem]:
         for stored in desk.known.view().of_kind(kind):
             status = desk.known.status(stored.key)
             ready = _ready(desk, stored.key)
-            if status is None or ready is None or ready.status == "True":
+            if status is None or ready is None or ready.status == "True" or _has_left(stored):
                 continue
             held = next((one for one in status.conditions if one.reason in _HELD), None)
             shown = held or ready

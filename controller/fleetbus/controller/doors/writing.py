@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from fleetbus.controller.audit import Author, Entry
 from fleetbus.controller.desk import Desk, Request
 from fleetbus.controller.doors.validation import known_kind, validated
 from fleetbus.controller.ports import Key
-from fleetbus.controller.reconcile import SYNC_TIMEOUT_S
 from fleetbus.schemas import api, conditions
 from fleetbus.schemas.audit import OUTCOME_ORDERED
 from fleetbus.schemas.canonical import parse_json
@@ -73,8 +71,8 @@ async def delete(desk: Desk, request: Request) -> Result:
     stored = desk.documents.named((kind, asked.name))
     if kind == "Cluster":
         raise NotPossible(
-            "a cluster is not deleted but removed from the fleet",
-            remedy=f"fleetbus cluster remove {asked.name}",
+            "a cluster is not deleted but leaves the fleet",
+            remedy=f"fleetbus cluster retire {asked.name} --purge",
         )
     if kind == "Source":
         _refuse_used(desk, asked.name)
@@ -108,20 +106,6 @@ async def _bury(desk: Desk, stored: Stored, policy: str, author: Author) -> Resu
     if tombstone is not None and tombstone.policy != policy:
         message = f"it was being deleted already, with policy {tombstone.policy}"
     return _accepted(after, message)
-
-
-async def remove(desk: Desk, request: Request) -> Result:
-    """A cluster leaves the fleet; waits until it is gone, as long as an operator would."""
-    asked = api.RemoveRequest.model_validate(parse_json(request.data))
-    stored = desk.documents.named(("Cluster", asked.name))
-    accepted = await _bury(desk, stored, "Keep", request.author("remove", asked.reason))
-    try:
-        async with asyncio.timeout(SYNC_TIMEOUT_S):
-            while (present := desk.known.document(stored.key)) is not None and present.uid == stored.uid:
-                await desk.known.changed.wait()
-    except TimeoutError:
-        return accepted
-    return _accepted(stored, "its document, mailboxes and states are gone; its workloads stay")
 
 
 async def release(desk: Desk, request: Request) -> Result:

@@ -1,0 +1,90 @@
+"""Credentials on the bus end: keys are revoked in their accounts, and every connection of them is seen to be closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetbus.cli.ceremony.folder import server_names
+from fleetbus.cli.ceremony.issue import issue
+from fleetbus.cli.ceremony.keys import SigningKeys
+from fleetbus.cli.ceremony.record import changing, read_record, write_record
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.nats_connections import close_connection, read_connections
+from fleetbus.runtime.ports import Bus
+from fleetbus.schemas.connections import Connection
+from fleetbus.schemas.errors import BusUnavailable, TimeoutExpired
+
+CLOSED_WITHIN_S = 5.0
+"""Servers close the connections of a revoked key by themselves; what is open then is an error."""
+_ANSWERS_WITHIN_S = 1.5
+_LOOK_EVERY_S = 0.02
+_KICK_AFTER_S = 0.25
+
+
+async def revoke_keys(
+    folder: Path, accounts: Sequence[str], nkeys: Sequence[str], keys: SigningKeys, clock: Clock
+) -> None:
+    """The folder's record and tokens say that these keys count no more in these accounts, for ever.
+
+    Raises NotFound, VaultUnavailable, VaultForbidden (the key that signs accounts is not to be had).
+    """
+    with changing(folder):
+        write_record(folder, read_record(folder).revoking(accounts, nkeys))
+    await issue(folder, keys, clock.now())
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What was seen: how many servers have none of these connections, how many had to be told to close one."""
+
+    servers: int
+    kicked: int
+
+
+async def connected(
+    bus: Bus, folder: Path, clock: Clock, accounts: Sequence[str]
+) -> tuple[tuple[Connection, ...], frozenset[str]]:
+    """The connections of these accounts' users, and the servers that have not told theirs. Raises BusUnavailable."""
+    record = read_record(folder)
+    names = server_names(record)
+    looks = (
+        read_connections(bus, clock, record.accounts[name], names, timeout_s=_ANSWERS_WITHIN_S)
+        for name in accounts
+    )
+    found = await asyncio.gather(*looks)
+    silent = frozenset[str]().union(*(one.silent for one in found))
+    return tuple(one for each in found for one in each.connections), silent
+
+
+async def see_closed(
+    bus: Bus, folder: Path, clock: Clock, accounts: Sequence[str], is_theirs: Callable[[Connection], bool]
+) -> Closed:
+    """Until no server has such a connection of these accounts; what is still open after a moment is closed.
+
+    Raises BusUnavailable (a server that does not answer), TimeoutExpired (a connection that stays).
+    """
+    began_s, kicked = clock.monotonic_s(), set[tuple[str, int]]()
+    while True:
+        found, silent = await connected(bus, folder, clock, accounts)
+        open_ = [one for one in found if is_theirs(one)]
+        late_s = clock.monotonic_s() - began_s
+        if not open_ and not silent:
+            return Closed(len(server_names(read_record(folder))), len(kicked))
+        if late_s > CLOSED_WITHIN_S or silent:
+            raise _not_closed(open_, silent)
+        for one in open_ if late_s > _KICK_AFTER_S else ():
+            await close_connection(bus, one)
+            kicked.add((one.server_id, one.cid))
+        await clock.sleep(_LOOK_EVERY_S)
+
+
+def _not_closed(open_: Sequence[Connection], silent: Collection[str]) -> BusUnavailable | TimeoutExpired:
+    if open_:
+        return TimeoutExpired(f"{len(open_)} connections are still open after {CLOSED_WITHIN_S:g} s")
+    return BusUnavailable(
+        f"no answer from {', '.join(sorted(silent))}: whether a connection is open there is not known",
+        remedy="a server that is away refuses the key once it is back and has met another; run this again then",
+    )

@@ -1,0 +1,200 @@
+"""What it takes that a cluster is no member any more: Vault refuses it first, then the bus, then the fleet.
+
+Who cannot be reached keeps back its own steps only. Each step can be taken again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleetbus.cli.ceremony.closing import connected, revoke_keys, see_closed
+from fleetbus.cli.ceremony.keys import SigningKeys
+from fleetbus.cli.ceremony.online import put_accounts
+from fleetbus.cli.ceremony.reaching import Reach
+from fleetbus.cli.ceremony.record import FleetRecord, read_record
+from fleetbus.cli.ceremony.steps import Step
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.ports import Bus
+from fleetbus.schemas import vault_policies
+from fleetbus.schemas.accounts import ENROL, agents_account
+from fleetbus.schemas.connections import Connection
+from fleetbus.schemas.enrolment_api import EnrolmentRow, RetireRequest
+from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotFound, NotPossible
+from fleetbus.schemas.subjects import ClusterId
+
+if TYPE_CHECKING:
+    from fleetbus.client import Fleet
+    from fleetbus.runtime.vault_admin import VaultAdmin
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What only the fleet's owner has: its folder, the keys that sign accounts, and the ways to the servers.
+
+    `vault` is None when the fleet uses none.
+    """
+
+    folder: Path
+    keys: SigningKeys
+    bus: Reach[Bus]
+    vault: Reach[VaultAdmin] | None
+
+
+@dataclass(slots=True)
+class Parting:
+    """One cluster's. `owned`: None for who only speaks to the controller."""
+
+    asked: RetireRequest
+    clock: Clock
+    fleet: Reach[Fleet]
+    owned: Owned | None
+
+    def steps(self) -> tuple[Step, ...]:
+        """In the order in which they are taken."""
+        if self.owned is None:
+            return (Step("Bus", "owned", _not_owned), Step("Fleet", "left", self.leave))
+        bus = _BusPart(self, self.owned)
+        vault = _VaultPart(self, self.owned.vault) if self.owned.vault else None
+        return (
+            *((Step("Vault", "disabled", vault.disable),) if vault else ()),
+            Step("Bus", "revoked", bus.revoke),
+            Step("Bus", "closed", bus.close, needs=("revoked",)),
+            *((Step("Vault", "tokens", vault.revoke_tokens),) if vault else ()),
+            *((Step("Vault", "removed", vault.remove, needs=("disabled", "tokens")),) if vault else ()),
+            Step("Fleet", "left", bus.leave),
+        )
+
+    async def cluster(self) -> ClusterId:
+        """Its realm is the one that was given, the only one, or what the controller says. Raises NotFound."""
+        there = read_record(self.owned.folder).realms() if self.owned else []
+        realm = self.asked.realm or (there[0] if len(there) == 1 else "")
+        if not realm:
+            row = await self.row()
+            if row is None:
+                raise NotFound(f"there is no cluster `{self.asked.name}`", remedy="or give its --realm")
+            realm = row.realm
+        return ClusterId(realm, self.asked.name)
+
+    async def row(self) -> EnrolmentRow | None:
+        """What the controller knows of the name; None for nothing."""
+        rows = (await (await self.fleet()).enrolments(name=self.asked.name)).rows
+        return next((one for one in rows if self.asked.realm in ("", one.realm)), None)
+
+    async def known_keys(self) -> set[str]:
+        """Every key that the name has or had, as the controller knows; nothing when it does not answer."""
+        try:
+            row = await self.row()
+        except FleetbusError:
+            return set()  # The fleet's own step fails of the same, and says so.
+        return {one for one in (row.member_nkey, *row.former_keys) if one} if row else set()
+
+    async def leave(self) -> str:
+        """The controller's part."""
+        return (await (await self.fleet()).retire(self.asked)).message
+
+
+async def _not_owned() -> str:
+    raise NotPossible(
+        "the bus and Vault were not told: only the fleet's owner can",
+        remedy="who has the fleet's folder runs it again with --fleet-dir DIR",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _VaultPart:
+    parting: Parting
+    vault: Reach[VaultAdmin]
+
+    async def disable(self) -> str:
+        name = await self._name()
+        try:
+            await (await self.vault()).disable_entity(name)
+        except NotFound:
+            return "it has no entity"
+        return "entity disabled: its tokens and logins are refused"
+
+    async def revoke_tokens(self) -> str:
+        count = await (await self.vault()).revoke_logins(await self._name())
+        return f"{count} token{'' if count == 1 else 's'} revoked, with their leases"
+
+    async def remove(self) -> str:
+        vault, name = await self.vault(), await self._name()
+        await vault.disable_mount(name)
+        await vault.delete_entity(name)
+        return f"mount auth/{name} and its entity removed"
+
+    async def _name(self) -> str:
+        return vault_policies.identity_name(await self.parting.cluster())
+
+
+@dataclass(slots=True)
+class _BusPart:
+    parting: Parting
+    owned: Owned
+    revoked: set[str] = field(default_factory=set)
+
+    async def revoke(self) -> str:
+        """Also the keys of whoever is connected under the name, whether the controller knows them or not."""
+        keys, unreached = await self.parting.known_keys(), None
+        try:
+            found, _ = await connected(await self.owned.bus(), *self._place(), await self._accounts())
+            mine = await self._agents_key()
+            keys |= {one.nkey for one in found if self._is_under_the_name(one, mine)}
+        except BusUnavailable as error:
+            unreached = error
+        await self._tell(keys)
+        if unreached is not None:
+            raise unreached
+        if not keys:
+            return "no key of it is known"
+        names = " and ".join(await self._accounts())
+        return f"{len(keys)} key{'' if len(keys) == 1 else 's'} revoked in {names}"
+
+    async def close(self) -> str:
+        bus, mine = await self.owned.bus(), await self._agents_key()
+
+        def is_theirs(one: Connection) -> bool:
+            return one.nkey in self.revoked or self._is_under_the_name(one, mine)
+
+        closed = await see_closed(bus, *self._place(), await self._accounts(), is_theirs)
+        told = f", {closed.kicked} by force" if closed.kicked else ""
+        return f"no connection is open on any of {closed.servers} server{'s'[: closed.servers - 1]}{told}"
+
+    async def leave(self) -> str:
+        """A token that was used while all this was done let another key in, which is revoked as well."""
+        told = await self.parting.leave()
+        late = await self.parting.known_keys() - self.revoked if self.revoked else set[str]()
+        if not late:
+            return told
+        await self._tell(late)
+        await self.close()
+        return f"{told}; {len(late)} more keys, that came in meanwhile, are revoked on the bus"
+
+    async def _tell(self, keys: set[str]) -> None:
+        """The folder first: what the bus was not told it is told by whatever is pushed next."""
+        if not keys:
+            return
+        accounts = await self._accounts()
+        await revoke_keys(self.owned.folder, accounts, sorted(keys), self.owned.keys, self.parting.clock)
+        self.revoked |= keys
+        await put_accounts(await self.owned.bus(), self.owned.folder, accounts)
+
+    async def _accounts(self) -> Sequence[str]:
+        wanted = (agents_account((await self.parting.cluster()).realm), ENROL)
+        there = self._record().accounts
+        return [one for one in wanted if one in there]
+
+    async def _agents_key(self) -> str:
+        return self._record().accounts.get(agents_account((await self.parting.cluster()).realm), "")
+
+    def _record(self) -> FleetRecord:
+        return read_record(self.owned.folder)
+
+    def _place(self) -> tuple[Path, Clock]:
+        return self.owned.folder, self.parting.clock
+
+    def _is_under_the_name(self, one: Connection, agents_key: str) -> bool:
+        return bool(agents_key) and one.account == agents_key and one.name == self.parting.asked.name

@@ -1,0 +1,52 @@
+"""How the steps of a ceremony are shown as they end, and what the command ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fleetbus.cli import exit_codes
+from fleetbus.cli.ceremony.steps import Taken
+from fleetbus.cli.output import Output
+from fleetbus.cli.table import Cell
+
+_SIDE, _TEXT = 8, 62
+
+
+def report(output: Output) -> Callable[[Taken], None]:
+    """Prints one line about each: its side, what was done, and how long it took."""
+
+    def tell(taken: Taken) -> None:
+        side = Cell(taken.step.side.ljust(_SIDE), "name")
+        if taken.done:
+            output.line(side, output.mark("good"), f" {taken.text.ljust(_TEXT)} ", _time(taken, output))
+        elif taken.error is None:
+            output.line(
+                side, output.mark("wait"), f" {taken.step.name}: left out, as it needs what is not done"
+            )
+        else:
+            output.line(side, output.mark("bad"), f" {taken.step.name}: {taken.error.message}")
+            for label, text in (("where", taken.error.where), ("help", taken.error.remedy)):
+                if text:
+                    output.line(" " * _SIDE, f"  {label}: {text}")
+
+    return tell
+
+
+def concluded(taken: Sequence[Taken], done: str, again: str, output: Output) -> int:
+    """The last line, and the exit code: that of the first step that is not done."""
+    error = next((one.error for one in taken if one.error is not None), None)
+    if error is None:
+        output.line(f"{done}  ", *([Cell(_duration(taken[-1].at_s))] if taken else []))
+        return exit_codes.DONE
+    output.say("Not all of it is done. Once the cause is gone, run it again: ", Cell(again, "command"))
+    return exit_codes.code_of(error)
+
+
+def _time(taken: Taken, output: Output) -> str:
+    if output.plain:
+        return f"took={taken.took_s:.3f}s at={taken.at_s:.3f}s"
+    return _duration(taken.took_s)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,0 +1,86 @@
+"""The status of a cluster that was taken out of the fleet, and the events that tell of it, each once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from fleetbus.schemas import conditions
+from fleetbus.schemas.capabilities import clusters as words
+from fleetbus.schemas.conditions import Condition
+from fleetbus.schemas.documents import Status, Stored, Tombstone
+from fleetbus.schemas.events import Happened, Severity
+
+_REASONS = {"revoked": words.REASON_REVOKED, "retired": words.REASON_RETIRED}
+
+
+def leaving_status(stored: Stored, before: Status | None, now: datetime) -> Status:
+    """It has left, and once nothing of it is to stay: it goes. `stored` is a tombstone."""
+    base = before or Status(kind=stored.kind, name=stored.name, uid=stored.uid)
+    tombstone = stored.deleting
+    assert tombstone is not None
+    told = conditions.find(base.conditions, words.LEAVING)
+    wanted = _reason(tombstone)
+    if told is not None and told.reason == wanted:
+        return base
+
+    def condition(type_: str, status: conditions.Status, reason: str, message: str) -> Condition:
+        return Condition(
+            type=type_,
+            status=status,
+            reason=reason,
+            message=message,
+            last_transition_at=now,
+            observed_generation=stored.generation,
+        )
+
+    why = _because(tombstone)
+    found = (
+        condition(words.LEAVING, "True", wanted, why),
+        condition(words.CONNECTED, "Unknown", words.REASON_DISCONNECTED, "its credentials count no more"),
+        condition(conditions.READY, "False", wanted, why),
+    )
+    happened = [*([] if told else _left(stored, tombstone, why)), *_going(stored, tombstone)]
+    return base.model_copy(
+        update={
+            "observed_generation": stored.generation,
+            "conditions": conditions.put(base.conditions, *found),
+            "outbox": base.outbox.with_(now, *happened),
+        }
+    )
+
+
+def _reason(tombstone: Tombstone) -> str:
+    left = tombstone.left
+    return _REASONS[left.how] if left is not None and left.stays else words.REASON_LEAVING
+
+
+def _because(tombstone: Tombstone) -> str:
+    left = tombstone.left
+    why = f": {left.reason}" if left and left.reason else ""
+    return f"{left.how if left else 'removed'} by {tombstone.by}{why}; its workloads stay"
+
+
+def _left(stored: Stored, tombstone: Tombstone, why: str) -> Iterator[Happened]:
+    how = tombstone.left.how if tombstone.left else ""
+    if how == "revoked":
+        yield _event(stored, words.EVENT_REVOKED, words.REASON_REVOKED, why, "Warning")
+    elif how == "retired":
+        yield _event(stored, words.EVENT_RETIRED, words.REASON_RETIRED, why)
+
+
+def _going(stored: Stored, tombstone: Tombstone) -> Iterator[Happened]:
+    if not tombstone.stays:
+        message = "its document, mailboxes and states go; its workloads stay"
+        yield _event(stored, words.EVENT_REMOVED, words.REASON_LEAVING, message)
+
+
+def _event(stored: Stored, type_: str, reason: str, message: str, severity: Severity = "Normal") -> Happened:
+    return Happened(
+        type=type_,
+        subject=f"cluster/{stored.name}",
+        reason=reason,
+        message=message,
+        severity=severity,
+        details={"cluster": stored.name, "key": str(stored.spec.get("key") or "")},
+    )

@@ -1,0 +1,113 @@
+"""The verb `retire`: a cluster leaves the fleet, revoked or in peace. Its key counts no more, its workloads stay.
+
+The key's revocation and the document's tombstone are one batch. What follows (mailboxes, states, the document) follows
+from the tombstone, whoever holds the term then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from fleetbus.controller.audit import Author, Entry
+from fleetbus.controller.decisions import enrolment as decisions
+from fleetbus.controller.desk import Desk, Request
+from fleetbus.controller.reconcile import SYNC_TIMEOUT_S
+from fleetbus.controller.store import Beside
+from fleetbus.controller.views import CLUSTER, identified
+from fleetbus.schemas import api
+from fleetbus.schemas.canonical import parse_json
+from fleetbus.schemas.documents import Departure, Stored, Tombstone
+from fleetbus.schemas.enrolment import Enrolment
+from fleetbus.schemas.enrolment_api import RetireRequest
+from fleetbus.schemas.errors import NotFound, NotPossible
+from fleetbus.schemas.subjects import ClusterId
+
+_ACTIONS = {"revoked": "revoke", "retired": "retire"}
+
+
+async def retire(desk: Desk, request: Request) -> Mapping[str, object]:
+    """With `purge` it waits until everything is gone, as long as an operator would."""
+    asked = RetireRequest.model_validate(parse_json(request.data))
+    cluster = _named(desk, asked)
+    author = request.author(_ACTIONS[asked.left], asked.reason)
+    async with desk.enrolments.locks[cluster]:
+        stored = desk.known.document((CLUSTER, cluster.name))
+        record = desk.enrolments.read(cluster)
+        after = decisions.left(record, asked.left, desk.clock.now(), request.by)
+        entry = Entry(author, f"cluster/{cluster.name}", message=_told(record, after))
+        beside = desk.enrolments.beside(after, entry) if after != record else None
+        if stored is not None:
+            stored = await _bury(desk, stored, asked, author, beside)
+        elif beside is not None:
+            await desk.enrolments.write(after, entry)
+    # What it said last is no sign of life any more.
+    desk.known.put_away(cluster.name)
+    gone = stored is None or not asked.purge or await _is_gone(desk, stored)
+    message = "; ".join((_told(record, after), _kept(asked, stored, gone=gone)))
+    generation = stored.generation if stored else 0
+    return api.Accepted(kind=CLUSTER, name=cluster.name, message=message, generation=generation).as_json()
+
+
+def _named(desk: Desk, asked: RetireRequest) -> ClusterId:
+    """The cluster of this name; one without a document is known by its record. Raises NotFound, NotPossible."""
+    stored = desk.known.document((CLUSTER, asked.name))
+    found = identified(stored) if stored else None
+    if stored is not None and found is None:
+        raise NotPossible(f"the document of cluster {stored.name} cannot be read")
+    if found is None:
+        found = next(
+            (one.id for one in desk.enrolments.records() if (one.name, one.realm) == _place(asked, one)), None
+        )
+    if found is None or asked.realm not in ("", found.realm):
+        raise NotFound(f"there is no cluster `{asked.name[:63]}`", remedy="see `fleetbus get clusters`")
+    return found
+
+
+def _place(asked: RetireRequest, record: Enrolment) -> tuple[str, str]:
+    return asked.name, asked.realm or record.realm
+
+
+async def _bury(
+    desk: Desk, stored: Stored, asked: RetireRequest, author: Author, beside: Beside | None
+) -> Stored:
+    def amend(before: Stored) -> Stored:
+        there = before.deleting
+        if there is None:
+            left = Departure(how=asked.left, reason=asked.reason, stays=not asked.purge)
+            tombstone = Tombstone(at=desk.clock.now(), policy="Keep", by=author.by, left=left)
+        elif there.left is not None and there.stays and asked.purge:
+            tombstone = there.model_copy(update={"left": there.left.model_copy(update={"stays": False})})
+        else:
+            return before
+        return before.model_copy(update={"deleting": tombstone})
+
+    return await desk.documents.amend(stored.key, amend, author, beside=beside)
+
+
+async def _is_gone(desk: Desk, stored: Stored) -> bool:
+    """Once the document is, or not within the time that an operator waits."""
+    try:
+        async with asyncio.timeout(SYNC_TIMEOUT_S):
+            while (present := desk.known.document(stored.key)) is not None and present.uid == stored.uid:
+                await desk.known.changed.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _told(before: Enrolment, after: Enrolment) -> str:
+    """What the audit and the operator are told of keys and tokens."""
+    new = [one.nkey for one in after.revoked if one not in before.revoked]
+    withdrawn = len(before.tokens) - len(after.tokens)
+    keys = f"key {', '.join(new)} counts no more" if new else "its keys count no more"
+    if not withdrawn:
+        return keys
+    return f"{keys}; {withdrawn} open token{'s' if withdrawn > 1 else ''} withdrawn"
+
+
+def _kept(asked: RetireRequest, stored: Stored | None, *, gone: bool) -> str:
+    if asked.purge or stored is None:
+        what = "its document, mailboxes and states"
+        return f"{what} are gone" if gone else f"{what} are going"
+    return "its document, mailboxes and states are kept"

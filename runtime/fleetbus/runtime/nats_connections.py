@@ -1,0 +1,76 @@
+"""Who is connected to which server of the bus, and closing a connection: with the system account's credential."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.ports import Bus, Subscription
+from fleetbus.schemas import subjects
+from fleetbus.schemas.connections import (
+    Connection,
+    Page,
+    connections_question,
+    kick_request,
+    parse_page,
+)
+from fleetbus.schemas.errors import MessageMalformed
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The connections of one account's users. `silent`: servers that were expected and did not answer in time."""
+
+    connections: tuple[Connection, ...]
+    servers: frozenset[str]
+    silent: frozenset[str]
+
+
+async def read_connections(
+    bus: Bus, clock: Clock, account: str, servers: Collection[str], *, timeout_s: float = 2.0
+) -> Connected:
+    """Of the account of this public key, on every server; `servers` by name are waited for. Raises BusUnavailable."""
+    pages: list[Page] = []
+    inbox = f"{subjects.SYSTEM_INBOX}.{clock.identifier()}"
+    async with bus.subscribe(inbox) as answers:
+        await bus.publish(subjects.ALL_CONNECTIONS, connections_question(account), reply=inbox)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await _gather(bus, answers, inbox, account, frozenset(servers), pages)
+        except TimeoutError:
+            pass  # Who has not answered is told as silent.
+    whole = frozenset(one.server for one in pages if one.next_offset is None)
+    found = {(one.server_id, one.cid): one for page in pages for one in page.connections}
+    return Connected(tuple(found.values()), whole, frozenset(servers) - whole)
+
+
+async def _gather(
+    bus: Bus,
+    answers: Subscription,
+    inbox: str,
+    account: str,
+    servers: frozenset[str],
+    pages: list[Page],
+) -> None:
+    """Until each server has given its last page."""
+    waited = set(servers)
+    async for message in answers:
+        try:
+            page = parse_page(message.data)
+        except MessageMalformed:
+            continue
+        pages.append(page)
+        if page.next_offset is not None:
+            question = connections_question(account, page.next_offset)
+            await bus.publish(subjects.connections(page.server_id), question, reply=inbox)
+            continue
+        waited.discard(page.server)
+        if not waited:
+            return
+
+
+async def close_connection(bus: Bus, connection: Connection, *, timeout_s: float = 2.0) -> None:
+    """The server closes it at once; one that is gone already stays so. Raises BusUnavailable."""
+    await bus.request(subjects.kick(connection.server_id), kick_request(connection), timeout_s=timeout_s)

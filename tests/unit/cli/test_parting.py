@@ -1,0 +1,185 @@
+"""A cluster's leave as a plan: the order of its steps, and what is done when one side cannot be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetbus.cli import exit_codes
+from fleetbus.cli.ceremony.init import FleetPlan
+from fleetbus.cli.ceremony.keys import FolderKeys
+from fleetbus.cli.ceremony.parting import Owned, Parting
+from fleetbus.cli.ceremony.record import FOR_EVER, read_record
+from fleetbus.cli.ceremony.steps import Step, Taken, take
+from fleetbus.runtime.clock import SystemClock
+from fleetbus.schemas.enrolment_api import EnrolmentRow, EnrolmentsResult, RetireRequest
+from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPermitted, VaultUnavailable
+from tests.founding import founded
+from tests.unit.cli.fleet_of_three import Answers, FleetOfThree, run
+
+CLOCK = SystemClock()
+KEY = "U" + "A" * 55
+ROW = EnrolmentRow(name="prod-us", realm="main", outcome="enrolled", member_nkey=KEY)
+
+
+def reached(value: Any) -> Callable[[], Awaitable[Any]]:
+    async def reach() -> Any:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    return reach
+
+
+class Vault:
+    """Notes what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def disable_entity(self, name: str) -> None:
+        self.told.append(f"disable {name}")
+
+    async def revoke_logins(self, mount: str) -> int:
+        self.told.append(f"revoke {mount}")
+        return 2
+
+    async def disable_mount(self, mount: str) -> None:
+        self.told.append(f"unmount {mount}")
+
+    async def delete_entity(self, name: str) -> None:
+        self.told.append(f"delete {name}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    founded(tmp_path / "fleet", FleetPlan("demo", ("127.0.0.1",)))
+    return tmp_path / "fleet"
+
+
+async def leave(
+    folder: Path, answers: Answers, *, fleet: Any = None, vault: Any = None, bus: Any = None
+) -> list[Taken]:
+    away = BusUnavailable("no connection within 10 s")
+    owned = Owned(folder, FolderKeys(folder), reached(bus or away), reached(vault or Vault()))
+    asked = RetireRequest(name="prod-us", left="revoked")
+    parting = Parting(asked, CLOCK, reached(fleet or FleetOfThree(answers)), owned)
+    return list(await take(parting.steps(), CLOCK, CLOCK.monotonic_s(), lambda one: None))
+
+
+async def test_vault_comes_first_then_the_bus_then_the_fleet(folder: Path) -> None:
+    vault = Vault()
+    taken = await leave(folder, Answers(), vault=vault)
+    assert [(one.step.side, one.step.name) for one in taken] == [
+        ("Vault", "disabled"),
+        ("Bus", "revoked"),
+        ("Bus", "closed"),
+        ("Vault", "tokens"),
+        ("Vault", "removed"),
+        ("Fleet", "left"),
+    ]
+    name = "fleet_main_prod-us"
+    assert vault.told == [f"disable {name}", f"revoke {name}", f"unmount {name}", f"delete {name}"]
+
+
+async def test_a_bus_that_is_away_keeps_nothing_else_back_and_the_folder_remembers(folder: Path) -> None:
+    """Whatever is pushed next, by whom ever, tells it."""
+    answers = Answers(enrolments=EnrolmentsResult(rows=(ROW,)))
+    taken = {one.step.name: one for one in await leave(folder, answers)}
+    assert isinstance(taken["revoked"].error, BusUnavailable)
+    assert (taken["closed"].error, taken["closed"].done) == (None, False)
+    assert all(taken[name].done for name in ("disabled", "tokens", "removed", "left"))
+    assert [verb for verb, _ in answers.asked] == ["retire"]
+    record = read_record(folder)
+    assert {(one.account, one.nkey, one.at) for one in record.revoked} == {
+        ("AGENTS_main", KEY, FOR_EVER),
+        ("ENROL", KEY, FOR_EVER),
+    }
+
+
+async def test_vault_that_is_away_keeps_only_its_own_steps_back(folder: Path) -> None:
+    taken = {one.step.name: one for one in await leave(folder, Answers(), vault=VaultUnavailable("away"))}
+    assert isinstance(taken["disabled"].error, VaultUnavailable)
+    assert isinstance(taken["tokens"].error, VaultUnavailable)
+    assert (taken["removed"].error, taken["removed"].done) == (None, False)
+    assert taken["left"].done
+
+
+async def test_a_controller_that_is_away_keeps_vault_from_nothing(folder: Path) -> None:
+    vault = Vault()
+    taken = {
+        one.step.name: one
+        for one in await leave(folder, Answers(), fleet=BusUnavailable("no controller answers"), vault=vault)
+    }
+    assert isinstance(taken["left"].error, BusUnavailable)
+    assert taken["removed"].done
+
+
+async def test_a_step_that_fails_keeps_back_what_needs_it_and_nothing_else() -> None:
+    async def works() -> str:
+        return "done"
+
+    async def fails() -> str:
+        raise NotFound("it is not there")
+
+    steps = (
+        Step("Bus", "a", fails),
+        Step("Bus", "b", works, needs=("a",)),
+        Step("Bus", "c", works, needs=("b",)),
+        Step("Fleet", "d", works),
+    )
+    told: list[str] = []
+    taken = await take(steps, CLOCK, CLOCK.monotonic_s(), lambda one: told.append(one.step.name))
+    assert told == ["a", "b", "c", "d"]
+    assert [(one.done, one.error is not None) for one in taken] == [
+        (False, True),
+        (False, False),
+        (False, False),
+        (True, False),
+    ]
+
+
+def test_without_the_folder_the_fleets_part_is_done_and_the_rest_is_said() -> None:
+    answers = Answers()
+    ran = run(answers, "cluster", "revoke", "prod-us", "--yes", "--reason", "INC-1")
+    assert ran.code == exit_codes.FAILED
+    assert "--fleet-dir" in ran.out
+    assert "run it again: fleetbus cluster revoke prod-us" in ran.err
+    (verb, asked) = answers.asked[0]
+    assert (verb, asked.left, asked.purge, asked.reason) == ("retire", "revoked", False, "INC-1")
+
+
+def test_it_asks_and_a_retirement_must_say_what_becomes_of_what_is_known() -> None:
+    answers = Answers()
+    assert run(answers, "cluster", "revoke", "prod-us").code == exit_codes.USAGE
+    ran = run(answers, "cluster", "retire", "prod-us", "--yes")
+    assert (ran.code, "--keep" in ran.err) == (exit_codes.USAGE, True)
+    assert answers.asked == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BusUnavailable("away"), exit_codes.UNAVAILABLE),
+        (NotPermitted("no"), exit_codes.NOT_PERMITTED),
+        (VaultUnavailable("away"), exit_codes.FAILED),
+    ],
+)
+async def test_the_exit_code_says_what_was_missing(error: Exception, code: int) -> None:
+    from io import StringIO
+
+    from fleetbus.cli.output import Output, Screen
+    from fleetbus.cli.steps_taken import concluded, report
+
+    async def fails() -> str:
+        raise error
+
+    out, err = StringIO(), StringIO()
+    output = Output(out, err, Screen(), Screen())
+    taken = await take((Step("Bus", "a", fails),), CLOCK, CLOCK.monotonic_s(), report(output))
+    assert concluded(taken, "cluster/x revoked", "fleetbus cluster revoke x", output) == code
+    assert "FAIL a: " in out.getvalue()
+    assert "fleetbus cluster revoke x" in err.getvalue()
