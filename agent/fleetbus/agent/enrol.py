@@ -44,6 +44,7 @@ TOKEN, USED = "token", "token-used"
 _NEXT_SEED, _NEXT_FOR = "next-seed", "next-for"
 ASK_TIMEOUT_S = 10.0
 AGAIN_S = 5.0
+_LOOK_S = 0.02
 
 log = structlog.get_logger("enrol")
 
@@ -112,6 +113,7 @@ async def _admission(
     while True:
         shown = asked.model_copy(update={"former": public_key(former) if former else ""})
         sign = signer(*keys, *([former] if former else []))
+        await _reached(bus, clock)
         try:
             answer = await ask(bus, subjects.enrol(cluster), shown, sign, controller)
         except BusUnavailable as error:
@@ -132,6 +134,13 @@ async def _admission(
             raise EnrolmentRefused(answer.message, where=WHERE, remedy=JOIN)
         log.warning("not enrolled yet", cluster=cluster.name, outcome=answer.outcome, reason=answer.message)
         await clock.sleep(clock.jitter(max(1.0, answer.again_in_s)))
+
+
+async def _reached(bus: Bus, clock: Clock) -> None:
+    """Until the bus is connected or has said no, or for as long as an answer is waited for."""
+    end_s = clock.monotonic_s() + ASK_TIMEOUT_S
+    while not (bus.connected or bus.denied) and clock.monotonic_s() < end_s:
+        await clock.sleep(_LOOK_S)
 
 
 def _former(text: Mapping[str, str], token: JoinToken) -> SigningKey | None:
