@@ -236,6 +236,8 @@ CASES = {
     "cluster-join-help": ("cluster", "join", "--help"),
     "cluster-revoke-help": ("cluster", "revoke", "--help"),
     "cluster-retire-help": ("cluster", "retire", "--help"),
+    "operator-remove-help": ("operator", "remove", "--help"),
+    "subscriber-remove-help": ("subscriber", "remove", "--help"),
     "cluster-pending": ("cluster", "pending"),
     "cluster-approve": ("cluster", "approve", "edge-2", "--key", "UDQ5BZ"),
     "cluster-dismiss": ("cluster", "dismiss", "prod-us"),

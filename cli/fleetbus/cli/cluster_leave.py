@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -15,12 +14,9 @@ from fleetbus.cli.ceremony.steps import Taken, take
 from fleetbus.cli.confirm import confirm
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.owning import owning
-from fleetbus.cli.steps_taken import concluded, report
+from fleetbus.cli.steps_taken import concluded, fleet_of, report
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment_api import RetireRequest
-
-if TYPE_CHECKING:
-    from fleetbus.client import Fleet
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -131,12 +127,6 @@ async def _taken(
 ) -> tuple[Taken, ...]:
     clock = SystemClock()
     began_s = clock.monotonic_s()
-    async with reaching(_fleet(invocation)) as fleet, owning(folder, token_file, clock) as owned:
+    async with reaching(fleet_of(invocation)) as fleet, owning(folder, token_file, clock) as owned:
         steps = Parting(asked, clock, fleet, owned).steps()
         return await take(steps, clock, began_s, report(invocation.output))
-
-
-@asynccontextmanager
-async def _fleet(invocation: Invocation) -> AsyncIterator[Fleet]:
-    async with invocation.connect(invocation.context) as fleet:
-        yield fleet

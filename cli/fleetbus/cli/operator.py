@@ -13,6 +13,7 @@ from fleetbus.cli.ceremony.record import read_record
 from fleetbus.cli.credential_options import credential_options
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.people import hand_over, make_people
+from fleetbus.cli.people_leave import operator_command as remove_command
 from fleetbus.cli.table import Cell
 from fleetbus.schemas.roles import MEANINGS, ROLES, OperatorRole, verbs_of
 
@@ -25,8 +26,12 @@ def command() -> None:
     \b
     fleetbus operator create ana --role viewer --fleet-dir fleet
     fleetbus operator list --fleet-dir fleet
+    fleetbus operator remove ana --fleet-dir fleet
     fleetbus operator roles
     """
+
+
+command.add_command(remove_command)
 
 
 @command.command("create", short_help="add somebody, or give somebody another role")

@@ -1,15 +1,28 @@
-"""How the steps of a ceremony are shown as they end, and what the command ends with."""
+"""What commands that take steps share: the way to the fleet, how each step is shown, and how they end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fleetbus.cli import exit_codes
 from fleetbus.cli.ceremony.steps import Taken
+from fleetbus.cli.invocation import Invocation
 from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 
+if TYPE_CHECKING:
+    from fleetbus.client import Fleet
+
 _SIDE, _TEXT = 8, 62
+
+
+@asynccontextmanager
+async def fleet_of(invocation: Invocation) -> AsyncIterator[Fleet]:
+    """That of the context; what is wrong with the context is raised when it is entered."""
+    async with invocation.connect(invocation.context) as fleet:
+        yield fleet
 
 
 def report(output: Output) -> Callable[[Taken], None]:

@@ -13,6 +13,7 @@ from fleetbus.cli.ceremony.record import read_record
 from fleetbus.cli.credential_options import credential_options
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.people import hand_over, make_people
+from fleetbus.cli.people_leave import subscriber_command as remove_command
 from fleetbus.cli.table import Cell
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -24,7 +25,11 @@ def command() -> None:
     \b
     fleetbus subscriber create payments --types 'bundle.*' --types secret.synced --fleet-dir fleet
     fleetbus subscriber list --fleet-dir fleet
+    fleetbus subscriber remove payments --fleet-dir fleet
     """
+
+
+command.add_command(remove_command)
 
 
 @command.command("create", short_help="add a team, or give it other types")

@@ -29,6 +29,7 @@ from fleetbus.schemas.enrolment_api import (
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, NotPermitted
 from fleetbus.schemas.models import Received, Written
 from fleetbus.schemas.nkeys import key_of_seed
+from fleetbus.schemas.people import ExpelRequest
 from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, bus_refusal, changes, granted_types, told_role
 from fleetbus.schemas.signing import signer
 
@@ -155,6 +156,10 @@ class Fleet:
     async def revoke(self, name: str, *, reason: str = "") -> api.Accepted:
         """Revoke a SecretBinding: in Vault, then in its clusters."""
         return await self._ask("revoke", api.RevokeRequest(name=name, reason=reason), api.Accepted)
+
+    async def expel(self, asked: ExpelRequest) -> api.Accepted:
+        """An operator or a subscriber is none any more: it is noted and told. The bus enforces it."""
+        return await self._ask("expel", asked, api.Accepted)
 
     async def retire(self, asked: RetireRequest) -> api.Accepted:
         """A cluster leaves the fleet; waits until it has."""

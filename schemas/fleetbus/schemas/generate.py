@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fleetbus.schemas import conditions, documents, errors, events, subjects
+from fleetbus.schemas import conditions, documents, errors, events, people, subjects
 from fleetbus.schemas.catalogue import CAPABILITIES, KINDS
 from fleetbus.schemas.codes import CODES
 from fleetbus.schemas.documents import API_VERSION
@@ -23,7 +23,7 @@ from fleetbus.schemas.streams import EVENTS
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 SCHEMAS_URL = "https://fleetbus.dev/schemas/v1alpha1"
 _DRAFT_7 = "http://json-schema.org/draft-07/schema#"
-_FLEET = (conditions, documents, events)
+_FLEET = (conditions, documents, events, people)
 """Modules whose reasons and event types belong to no capability."""
 
 

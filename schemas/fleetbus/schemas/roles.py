@@ -26,7 +26,7 @@ MEANINGS: Mapping[OperatorRole, str] = {
     VIEWER: "reads everything, and changes nothing",
     OPERATOR: "writes documents, looks at sources again, orders commands, revokes secrets",
     APPROVER: "lets go what is held",
-    ADMIN: "decides which clusters belong to the fleet",
+    ADMIN: "decides which clusters belong to the fleet, and takes people out",
 }
 
 NEEDS: Mapping[str, OperatorRole] = {
@@ -45,6 +45,7 @@ NEEDS: Mapping[str, OperatorRole] = {
     "revoke": OPERATOR,
     "release": APPROVER,
     "retire": ADMIN,
+    "expel": ADMIN,
     "enrolments": VIEWER,
     "token": ADMIN,
     "approve": ADMIN,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -190,3 +191,9 @@ def without(stand: Stand, *names: str) -> Stand:
     """Whose environment lacks these."""
     kept = {key: value for key, value in stand.environment.items() if key not in names}
     return replace(stand, environment=kept)
+
+
+async def audited(stand: Stand, object_: str) -> list[dict[str, str]]:
+    """The audit records of one object."""
+    rows = (await stand.operator.ask("audit", {"object": object_}))["rows"]
+    return [json.loads(one["envelope"].partition("\n")[2]) for one in rows]

@@ -13,7 +13,7 @@ from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.errors import VaultForbidden
 from tests.bus_server import CLOCK
 from tests.integration.controller.people import events
-from tests.integration.parting.conftest import Member, Stand
+from tests.integration.parting.conftest import Member, Stand, audited
 from tests.waiting import wait_until
 
 
@@ -96,7 +96,7 @@ async def test_it_is_told_once_kept_and_can_join_again_by_another_key(stand: Sta
     conditions = {one["type"]: one for one in row["document"]["status"]["conditions"]}
     assert (conditions["Ready"]["status"], conditions["Ready"]["reason"]) == ("False", words.REASON_REVOKED)
     assert "INC-2" in conditions["Leaving"]["message"]
-    actions = [one["action"] for one in await _audit(stand, "cluster/again")]
+    actions = [one["action"] for one in await audited(stand, "cluster/again")]
     assert actions.count("revoke") == 1
     back = await stand.join("again")
     assert back.candidate.nkey != member.candidate.nkey
@@ -113,10 +113,3 @@ async def test_it_is_told_once_kept_and_can_join_again_by_another_key(stand: Sta
 
 def _is_of(event: object, name: str) -> bool:
     return getattr(event, "subject", "") == f"cluster/{name}"
-
-
-async def _audit(stand: Stand, object_: str) -> list[dict[str, str]]:
-    import json
-
-    rows = (await stand.operator.ask("audit", {"object": object_}))["rows"]
-    return [json.loads(one["envelope"].partition("\n")[2]) for one in rows]

@@ -28,6 +28,7 @@ from fleetbus.schemas.enrolment_api import (
 from fleetbus.schemas.errors import NotFound
 from fleetbus.schemas.events import Severity
 from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.people import ExpelRequest
 from fleetbus.schemas.signing import signer
 
 Json = dict[str, Any]
@@ -298,6 +299,10 @@ class FleetOfThree:
     async def delete(self, kind: str, name: str, *, policy: str = "", reason: str = "") -> api.Accepted:
         self.answers.asked.append(("delete", (kind, name, policy, reason)))
         return api.Accepted(kind=kind, name=name, message="it goes when every placed cluster's receipt is in")
+
+    async def expel(self, asked: ExpelRequest) -> api.Accepted:
+        self.answers.asked.append(("expel", asked))
+        return api.Accepted(kind=asked.kind, name=asked.name, message="noted in the audit, and told")
 
     async def retire(self, asked: RetireRequest) -> api.Accepted:
         self.answers.asked.append(("retire", asked))

@@ -1,4 +1,4 @@
-"""A cluster's leave as a plan: the order of its steps, and what is done when one side cannot be reached."""
+"""A leave as a plan, a cluster's and a person's: the order of its steps, and what is done when one side is away."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from fleetbus.cli import exit_codes
+from fleetbus.cli.ceremony.expelling import Expelling
+from fleetbus.cli.ceremony.folder import read_token
 from fleetbus.cli.ceremony.init import FleetPlan
 from fleetbus.cli.ceremony.keys import FolderKeys
 from fleetbus.cli.ceremony.parting import Owned, Parting
+from fleetbus.cli.ceremony.people import person_named
 from fleetbus.cli.ceremony.record import FOR_EVER, read_record
 from fleetbus.cli.ceremony.steps import Step, Taken, take
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment_api import EnrolmentRow, EnrolmentsResult, RetireRequest
 from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPermitted, VaultUnavailable
+from fleetbus.schemas.nats_jwt import read
 from tests.founding import founded
 from tests.unit.cli.fleet_of_three import Answers, FleetOfThree, run
 
@@ -118,6 +122,39 @@ async def test_a_controller_that_is_away_keeps_vault_from_nothing(folder: Path) 
     assert taken["removed"].done
 
 
+async def expelled(folder: Path, answers: Answers, name: str = "admin", *, fleet: Any = None) -> list[Taken]:
+    """With a bus that is away."""
+    person = person_named(read_record(folder), "operator", name)
+    away = BusUnavailable("no connection within 10 s")
+    owned = Owned(folder, FolderKeys(folder), reached(away), None)
+    plan = Expelling(person, "left", CLOCK, reached(fleet or FleetOfThree(answers)), owned)
+    return list(await take(plan.steps(), CLOCK, CLOCK.monotonic_s(), lambda one: None))
+
+
+async def test_a_person_stays_in_the_folder_until_the_bus_and_the_fleet_were_told(folder: Path) -> None:
+    """So that running it again completes it; what is pushed in the meantime shuts the key out already."""
+    answers, before = Answers(), read_record(folder).people
+    taken = await expelled(folder, answers)
+    assert [(one.step.side, one.done) for one in taken] == [
+        ("Bus", False),
+        ("Bus", False),
+        ("Fleet", True),
+        ("Folder", False),
+    ]
+    record = read_record(folder)
+    assert record.people == before
+    nkey = person_named(record, "operator", "admin").nkey
+    assert read(read_token(folder, "OPERATORS")).body["revocations"] == {nkey: FOR_EVER}
+    (verb, asked) = answers.asked[0]
+    assert (verb, asked.kind, asked.name, asked.key, asked.reason) == (
+        "expel",
+        "operator",
+        "admin",
+        nkey,
+        "left",
+    )
+
+
 async def test_a_step_that_fails_keeps_back_what_needs_it_and_nothing_else() -> None:
     async def works() -> str:
         return "done"
@@ -183,3 +220,11 @@ async def test_the_exit_code_says_what_was_missing(error: Exception, code: int) 
     assert concluded(taken, "cluster/x revoked", "fleetbus cluster revoke x", output) == code
     assert "FAIL a: " in out.getvalue()
     assert "fleetbus cluster revoke x" in err.getvalue()
+
+
+def test_who_is_nobody_cannot_be_removed(folder: Path) -> None:
+    for kind in ("operator", "subscriber"):
+        ran = run(Answers(), kind, "remove", "nobody", "--fleet-dir", str(folder), "--yes")
+        assert (ran.code, f"no {kind} named `nobody`" in ran.err) == (exit_codes.FAILED, True)
+    ran = run(Answers(), "operator", "remove", "admin", "--fleet-dir", str(folder))
+    assert ran.code == exit_codes.USAGE

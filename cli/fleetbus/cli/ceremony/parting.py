@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleetbus.cli.ceremony.closing import connected, revoke_keys, see_closed
+from fleetbus.cli.ceremony.closing import Closed, connected, revoke_keys, see_closed
 from fleetbus.cli.ceremony.keys import SigningKeys
 from fleetbus.cli.ceremony.online import put_accounts
 from fleetbus.cli.ceremony.reaching import Reach
@@ -96,6 +96,12 @@ class Parting:
         return (await (await self.fleet()).retire(self.asked)).message
 
 
+def no_connection(closed: Closed) -> str:
+    """What was seen, in words."""
+    told = f"; {closed.kicked} had to be closed by force" if closed.kicked else ""
+    return f"no connection is open on any of {closed.servers} server{'s'[: closed.servers - 1]}{told}"
+
+
 async def _not_owned() -> str:
     raise NotPossible(
         "the bus and Vault were not told: only the fleet's owner can",
@@ -159,9 +165,7 @@ class _BusPart:
         def is_theirs(one: Connection) -> bool:
             return one.nkey in self.revoked or self._is_under_the_name(one, mine)
 
-        closed = await see_closed(bus, *self._place(), await self._accounts(), is_theirs)
-        told = f", {closed.kicked} by force" if closed.kicked else ""
-        return f"no connection is open on any of {closed.servers} server{'s'[: closed.servers - 1]}{told}"
+        return no_connection(await see_closed(bus, *self._place(), await self._accounts(), is_theirs))
 
     async def leave(self) -> str:
         """A token that was used while all this was done let another key in, which is revoked as well."""

@@ -9,7 +9,7 @@ from typing import Literal
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas.errors import FleetbusError
 
-Side = Literal["Vault", "Bus", "Fleet"]
+Side = Literal["Vault", "Bus", "Fleet", "Folder"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,16 @@ import structlog
 from pydantic import ValidationError
 
 from fleetbus.controller.desk import Desk, Request, Verb
-from fleetbus.controller.doors import admitting, auditing, commanding, reading, retiring, subscribing, writing
+from fleetbus.controller.doors import (
+    admitting,
+    auditing,
+    commanding,
+    expelling,
+    reading,
+    retiring,
+    subscribing,
+    writing,
+)
 from fleetbus.controller.presence import requester, requester_token
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
@@ -54,6 +63,7 @@ VERBS: Mapping[str, Verb] = {
     "commands": commanding.commands,
     "overview": reading.overview,
     "retire": retiring.retire,
+    "expel": expelling.expel,
     "audit": auditing.audit,
     "events": subscribing.events,
     "token": admitting.token,

@@ -1,0 +1,125 @@
+"""`fleetbus operator remove` and `fleetbus subscriber remove`: somebody's credential counts no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fleetbus.cli.ceremony.expelling import Expelling
+from fleetbus.cli.ceremony.people import person_named
+from fleetbus.cli.ceremony.reaching import reaching
+from fleetbus.cli.ceremony.record import Person, read_record
+from fleetbus.cli.ceremony.steps import Taken, take
+from fleetbus.cli.confirm import confirm
+from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.owning import owning
+from fleetbus.cli.steps_taken import concluded, fleet_of, report
+from fleetbus.runtime.clock import SystemClock
+from fleetbus.schemas.errors import NotPossible, SettingsInvalid
+from fleetbus.schemas.people import PersonKind
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.argument("name"),
+    click.option(
+        "--fleet-dir",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="FLEETBUS_FLEET_DIR",
+        required=True,
+        help="The folder that `fleetbus init` made; or set FLEETBUS_FLEET_DIR.",
+    ),
+    click.option(
+        "--vault-token-file",
+        "token_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="With --signing vault-transit; or set VAULT_TOKEN.",
+    ),
+    click.option("--reason", default="", help="Kept in the audit record."),
+    click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+)
+
+
+def _removing(command: _Command) -> _Command:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command("remove", short_help="shut somebody out: the key counts no more")
+@_removing
+@pass_invocation
+def operator_command(
+    invocation: Invocation, name: str, folder: Path, token_file: Path | None, reason: str, yes: bool
+) -> int:
+    """
+    \b
+    fleetbus operator remove ana --fleet-dir fleet --reason "left the company"
+
+    Every server of the bus closes her connections and refuses her key, for ever; what she did stays in the audit. By
+    `operator create` she gets another key.
+    """
+    return _remove(invocation, "operator", name, folder, token_file, reason, yes=yes)
+
+
+@click.command("remove", short_help="shut a team out: the key counts no more")
+@_removing
+@pass_invocation
+def subscriber_command(
+    invocation: Invocation, name: str, folder: Path, token_file: Path | None, reason: str, yes: bool
+) -> int:
+    """
+    \b
+    fleetbus subscriber remove payments --fleet-dir fleet
+
+    Every server of the bus closes its connections and refuses its key, for ever. By `subscriber create` the team gets
+    another key.
+    """
+    return _remove(invocation, "subscriber", name, folder, token_file, reason, yes=yes)
+
+
+def _remove(
+    invocation: Invocation,
+    kind: PersonKind,
+    name: str,
+    folder: Path,
+    token_file: Path | None,
+    reason: str,
+    *,
+    yes: bool,
+) -> int:
+    person = person_named(read_record(folder), kind, name)
+    _not_oneself(invocation, person)
+    confirm(invocation, f"removes the {kind} {name}; the key counts no more.", name, yes=yes)
+    taken = invocation.run_async(_taken(invocation, person, folder, token_file, reason))
+    again = f"fleetbus {kind} remove {name}"
+    return concluded(taken, f"{kind}/{name} removed", again, invocation.output)
+
+
+def _not_oneself(invocation: Invocation, person: Person) -> None:
+    """Who asks the controller must still be somebody when it is told. Raises NotPossible."""
+    from fleetbus.client import load_context
+
+    try:
+        asking = load_context(invocation.context).credential().nkey
+    except SettingsInvalid:
+        return  # Then nobody asks: the step that needs it says what is wrong.
+    if asking == person.nkey:
+        raise NotPossible(
+            f"{person.name} is who speaks here", remedy="take another admin's context: --context NAME"
+        )
+
+
+async def _taken(
+    invocation: Invocation, person: Person, folder: Path, token_file: Path | None, reason: str
+) -> tuple[Taken, ...]:
+    clock = SystemClock()
+    began_s = clock.monotonic_s()
+    async with reaching(fleet_of(invocation)) as fleet, owning(folder, token_file, clock) as owned:
+        assert owned is not None
+        steps = Expelling(person, reason, clock, fleet, owned).steps()
+        return await take(steps, clock, began_s, report(invocation.output))
