@@ -44,7 +44,7 @@ simulate: setup
 	@$(BIN)/pytest -q tests/simulation $(ARGS)
 
 generate: setup
-	@$(BIN)/python -m fleetbus.schemas.generate && $(BIN)/python -m fleetbus.agent.manifests && $(BIN)/python -m fleetbus.cli.ceremony.manifests && $(BIN)/python -m fleetbus.cli.generate
+	@$(BIN)/python -m fleetbus.schemas.generate && $(BIN)/python -m fleetbus.agent.manifests && $(BIN)/python -m fleetbus.cli.ceremony.manifests && $(BIN)/python -m fleetbus.cli.generate && $(BIN)/python -m tests.attacks
 
 lock:
 	@$(BIN)/uv lock --quiet && $(BIN)/uv export --quiet --frozen --all-packages --no-emit-workspace --no-header --output-file requirements.lock

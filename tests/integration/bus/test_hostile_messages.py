@@ -127,21 +127,6 @@ async def test_direct_gets_return_it_with_its_true_place(
         assert (newest.data, newest.sequence, newest.subject) == (b"bad", last - 1, FACTS.decode())
 
 
-async def test_an_agent_can_write_hostile_headers_and_replies_on_its_own_row_without_effect(
-    fleet: FleetServer, controller: NatsBus
-) -> None:
-    kinds = [hostile for hostile in HOSTILE if not hostile.tail]
-    async with raw_publisher(fleet, "c1") as peer:
-        for hostile in kinds:
-            await peer.publish(FACTS, b"bad", reply=hostile.reply, block=hostile.block)
-            await peer.publish(HEARTBEAT, b"bad", reply=hostile.reply, block=hostile.block)
-    async with aclosing(controller.follow("STATE", subjects.ALL_STATES)) as items:
-        last = await soon(anext(items))
-        assert place(last) > 0
-        assert await soon(anext(items)) is CAUGHT_UP
-    assert controller.connection == 1
-
-
 async def test_a_service_answers_a_hostile_reply_and_goes_on(fleet: FleetServer, controller: NatsBus) -> None:
     async def answer(endpoint: str, message: Message) -> bytes:
         return b"answer"

@@ -5,13 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.ports import Put
-from fleetbus.schemas.canonical import canonical
-from fleetbus.schemas.nkeys import key_of_seed
-from fleetbus.schemas.signing import signer
 from tests.bus_server import FleetServer
 from tests.integration.bus.raw import raw_publisher
 from tests.integration.controller.people import CLOCK, Operator, Speaker, controlling, events
@@ -25,80 +20,6 @@ async def live(operator: Operator, name: str) -> dict[str, Any]:
     rows = (await operator.ask("list", {"kind": "Cluster", "names": [name]}))["rows"]
     found: dict[str, Any] = rows[0]["live"]
     return found
-
-
-def envelope(c1: Speaker, what: str, other_seed: str) -> bytes:
-    """One facts message a kind of wrongness."""
-    sign = signer(key_of_seed(c1.seed))
-    subject = c1.subject("facts")
-    match what:
-        case "no envelope":
-            return b"{}"
-        case "not JSON":
-            return sign(subject, b"\x00\xffnot json")
-        case "not UTF-8":
-            return b"fleetbus1 \xff\xfe.\xff\n{}"
-        case "forged":
-            return signer(key_of_seed(other_seed))(subject, canonical({"fleet": "test"}))
-        case "moved":
-            return sign(c1.subject("session"), c1.signed("facts", FACTS).partition(b"\n")[2])
-        case "newer":
-            return sign(subject, canonical({"contract": 99, "fleet": "test"}))
-        case "another cluster's":
-            return c1.signed("facts", FACTS, uid="uid-of-another")
-        case "older":
-            return c1.signed("facts", FACTS, serial=0)
-        case "control characters":
-            return c1.signed("facts", {"kubernetesVersion": 7}, cluster="\x1b]52;c;x\x07")
-        case _:
-            return sign(subject, canonical([1, 2]))
-
-
-WRONG = [
-    "no envelope",
-    "not JSON",
-    "not UTF-8",
-    "forged",
-    "moved",
-    "newer",
-    "another cluster's",
-    "older",
-    "control characters",
-    "a list",
-]
-
-
-@pytest.mark.parametrize("what", WRONG)
-async def test_a_wrong_state_leaves_the_last_good_one_and_is_told_once(
-    fleet: FleetServer, bus: NatsBus, operator: Operator, c1: Speaker, c2: Speaker, tmp_path: Path, what: str
-) -> None:
-    async with controlling(fleet, tmp_path):
-        await operator.wait_answered()
-        await operator.apply(*(cluster_document(name, fleet.public_key(name)) for name in ("c1", "c2")))
-        await c1.start()
-        await c1.say("facts", FACTS)
-        wrong = envelope(c1, what, c2.seed)
-
-        for _ in range(3):
-            await c1.bus.put(Put(c1.subject("facts"), wrong))
-
-        async def refused() -> bool:
-            return bool((await live(operator, "c1")).get("refused"))
-
-        assert await wait_until(refused, CLOCK, 10)
-        sentence = (await live(operator, "c1"))["refused"]
-        assert sentence.startswith("facts: ")
-        assert sentence.isprintable()
-        await others_go_on(bus, operator, c2)
-        told = [event for event in await events(bus) if event.short_type == "cluster.message-refused"]
-        assert [event.data["message"] for event in told] == [sentence]
-
-        await c1.say("facts", {**FACTS, "nodes": 4})
-
-        async def good_again() -> bool:
-            return "refused" not in await live(operator, "c1")
-
-        assert await wait_until(good_again, CLOCK, 10)
 
 
 async def test_broken_headers_and_names_stop_nobody(
