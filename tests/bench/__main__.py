@@ -15,7 +15,18 @@ from pathlib import Path
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.logs import configure
 from fleetbus.schemas.errors import FleetbusError
-from tests.bench import change, crowd, drift, footprint, renewal, revocation, signing, startup, thousand
+from tests.bench import (
+    change,
+    crowd,
+    drift,
+    footprint,
+    renewal,
+    revocation,
+    shutting_out,
+    signing,
+    startup,
+    thousand,
+)
 from tests.bench.figures import Figure, table, write
 from tests.bench.stand import Stand, stand
 
@@ -40,6 +51,7 @@ WORKS = (
     Work("drift", "hand edits", drift.measure),
     Work("watched", "an agent that watches 1,000 objects", footprint.measure_watched),
     Work("revocation", "a secret is revoked", revocation.measure),
+    Work("shutting-out", "a cluster is revoked", shutting_out.measure),
     Work("signing", "what signatures cost", signing.measure),
     Work("renewal", "an agent renews its credential", renewal.measure),
     Work("crowd", "many clusters enrol and connect", crowd.measure),

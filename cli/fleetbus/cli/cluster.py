@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Final
+
 import click
 
 from fleetbus.cli import exit_codes
-from fleetbus.cli.cluster_join import command as join_command
-from fleetbus.cli.cluster_leave import retire_command, revoke_command
-from fleetbus.cli.cluster_vault import command as vault_command
 from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.program import with_common_options
 from fleetbus.cli.table import Cell
 from fleetbus.cli.text import NONE
 from fleetbus.schemas.enrolment_api import ApproveRequest, EnrolmentRow
 
+_APART: Final = {
+    "join": ("cluster_join", "command"),
+    "vault": ("cluster_vault", "command"),
+    "revoke": ("cluster_leave", "revoke_command"),
+    "retire": ("cluster_leave", "retire_command"),
+}
+"""Commands in modules of their own, each imported when it is run: a revocation does not wait for what joining needs."""
 
-@click.group("cluster")
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_APART])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _APART:
+            return super().get_command(ctx, cmd_name)
+        module, name = _APART[cmd_name]
+        found: click.Command = getattr(importlib.import_module(f"fleetbus.cli.{module}"), name)
+        return with_common_options(found)
+
+
+@click.group("cluster", cls=_Commands)
 def command() -> None:
     """
     \b
     fleetbus cluster join prod-us --label env=prod -o manifest --image IMAGE | kubectl apply -f -
     fleetbus cluster revoke prod-us --fleet-dir fleet --reason INC-4711
     """
-
-
-command.add_command(join_command)
-command.add_command(vault_command)
-command.add_command(revoke_command)
-command.add_command(retire_command)
 
 
 @command.command("pending", short_help="open tokens, who waits, and who claims another's name")

@@ -54,7 +54,7 @@ COMMANDS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
         "Fleet",
         (
             ("init", "make a fleet: keys, certificates, configuration, streams, Vault's policies"),
-            ("cluster", "join or remove a cluster"),
+            ("cluster", "let a cluster join, shut it out, let it go"),
             ("operator", "a credential for somebody, with a role"),
             ("subscriber", "a credential for a team that reads events"),
             ("local", "a whole fleet on this machine"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from nacl.signing import SigningKey
 
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
 from fleetbus.cli.ceremony.issue import issue
@@ -20,13 +22,16 @@ from fleetbus.controller.settings import load_settings
 from fleetbus.local.nats import NatsServer
 from fleetbus.local.processes import Processes
 from fleetbus.local.vault import OpenBao
+from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.signers import TransitKeys
+from fleetbus.runtime.trust import Trust
 from fleetbus.runtime.vault_admin import VaultAdmin
-from fleetbus.schemas import vault_policies
+from fleetbus.schemas import subjects, vault_policies
+from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import NotFound, SettingsInvalid, VaultForbidden, VaultUnavailable
 from fleetbus.schemas.nats_jwt import verify
-from fleetbus.schemas.nkeys import Kind, verify_key
+from fleetbus.schemas.nkeys import Kind, public_key, seed_of, verify_key
 from fleetbus.schemas.subjects import ClusterId
 from tests.unit.cli.fleet_of_three import run
 
@@ -126,7 +131,34 @@ async def test_a_fleet_whose_keys_are_in_vault_runs(
     async with server:
         await make_streams(folder, CLOCK)
         await push_accounts(folder, tuple(read_record(folder).accounts), CLOCK)
+        await _a_cluster_is_revoked(folder)
     await _the_controller_makes_members_and_no_accounts(folder, openbao)
+
+
+async def _a_cluster_is_revoked(folder: Path) -> None:
+    """Vault signs the revocation, with its owner's token."""
+    record, key = read_record(folder), SigningKey.generate()
+    token, ca_file = os.environ["VAULT_TOKEN"], folder / "vault-ca.crt"
+    assert record.vault is not None
+    prefix = vault_policies.transit_prefix("vaulted")
+    async with TransitKeys(record.vault.address, token, ca_file, prefix=prefix) as keys:
+        issuer = Issuer(lambda: record.accounts, partial(keys.find, kind=Kind.ACCOUNT), CLOCK)
+        user, _ = await issuer.member(ClusterId("main", "c1"), public_key(key))
+    settings = BusSettings(
+        record.bus_servers,
+        Credential(user, seed_of(key)),
+        subjects.inbox("main", "c1"),
+        "agent",
+        Trust(ca_file=folder / "ca.crt"),
+    )
+    async with NatsBus(settings, CLOCK) as bus:
+        await bus.wait_connected()
+        ran = await asyncio.to_thread(
+            run, None, "cluster", "revoke", "c1", "--fleet-dir", str(folder), "--yes"
+        )
+        assert (ran.code, ran.err) == (0, ""), ran
+        assert "1 key revoked in AGENTS_main and ENROL" in ran.out
+        assert not bus.connected
 
 
 async def _the_controller_makes_members_and_no_accounts(folder: Path, openbao: OpenBao) -> None:

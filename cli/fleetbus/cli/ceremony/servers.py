@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,17 +16,22 @@ from fleetbus.cli.ceremony.files import read_text
 from fleetbus.cli.ceremony.keys import FolderKeys, SigningKeys
 from fleetbus.cli.ceremony.record import Signing
 from fleetbus.runtime.clock import SystemClock
-from fleetbus.runtime.kube import KubeClient
-from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.runtime.signers import TransitKeys
 from fleetbus.runtime.vault_admin import VaultAdmin
 from fleetbus.schemas import vault_policies
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import SettingsInvalid
 
+if TYPE_CHECKING:
+    from fleetbus.runtime.kube import KubeClient
+
 
 def kube_client(kubeconfig: Path | None, context: str) -> KubeClient:
     """The cluster of a context. Raises SettingsInvalid."""
+    # Here and not above: most ceremonies reach no cluster, and its client costs them a third of their start.
+    from fleetbus.runtime.kube import KubeClient
+    from fleetbus.runtime.kube_access import KubeAccess
+
     named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
     file = kubeconfig or (Path(named) if named else Path.home() / ".kube" / "config")
     return KubeClient(KubeAccess.from_kubeconfig(file, context), SystemClock())
