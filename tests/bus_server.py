@@ -75,8 +75,10 @@ class FleetServer:
 
 
 @asynccontextmanager
-async def fleet_server(processes: Processes, directory: Path, name: str) -> AsyncIterator[FleetServer]:
-    """A running server with TLS, accounts and all streams."""
+async def fleet_server(
+    processes: Processes, directory: Path, name: str, *, websocket_port: int = 0
+) -> AsyncIterator[FleetServer]:
+    """A running server with TLS, accounts and all streams, and with a port for WebSockets if one is given."""
     folder = directory / name
     server = NatsServer(processes, folder / "nats", 'include "server.conf"', name=name)
     plan = FleetPlan(
@@ -89,6 +91,7 @@ async def fleet_server(processes: Processes, directory: Path, name: str) -> Asyn
         subscribers=("subscriber", "some-types"),
         types={"some-types": SOME_TYPES},
         clusters=1,
+        websocket_port=websocket_port,
     )
     await make_fleet(folder, plan, FolderKeys(folder), CLOCK.now())
     agents = {cluster: await admitted(folder, cluster) for cluster in CLUSTERS}

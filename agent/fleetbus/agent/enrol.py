@@ -16,7 +16,7 @@ from nacl.signing import SigningKey
 
 from fleetbus.agent.facts import NAMESPACE_KIND, agent_version
 from fleetbus.agent.secret import change_secret, read_secret
-from fleetbus.agent.settings import JOIN, WHERE, AgentSettings, parse_settings
+from fleetbus.agent.settings import JOIN, WHERE, AgentSettings, parse_proxy_setting, parse_settings
 from fleetbus.runtime.bus import BusSettings
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.failures import described
@@ -91,6 +91,7 @@ async def _enrol(kube: Kube, clock: Clock, connect: Connect, token: JoinToken) -
         name=f"enrolment of {cluster}",
         trust=Trust(ca_pem=token.bus_ca),
         insecure=token.insecure_dev,
+        proxy=parse_proxy_setting(text),
     )
     async with connect(settings) as bus:
         asked = await until_done("cluster", lambda: credential_request(kube, clock, token.fleet, key), clock)

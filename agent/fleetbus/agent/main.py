@@ -182,6 +182,7 @@ def _bus_settings(settings: AgentSettings, trust: Trust) -> BusSettings:
         name=f"agent {cluster}",
         trust=trust,
         insecure=settings.insecure,
+        proxy=settings.proxy,
     )
 
 

@@ -154,6 +154,7 @@ async def _ask_as_renewer(keeping: Keeping) -> CredentialAnswer:
         name=f"renewal of {settings.identity.cluster}",
         trust=keeping.trust,
         insecure=settings.insecure,
+        proxy=settings.proxy,
     )
     async with keeping.connect(connecting) as bus:
         try:

@@ -15,6 +15,7 @@ from fleetbus.agent.ports import Identity, Rule
 from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.bus_address import parse_addresses
+from fleetbus.schemas.bus_proxy import DIRECT, parse_proxy
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.nats_jwt import read
@@ -28,6 +29,7 @@ NEEDS = (Rule((SECRET.group,), (SECRET.plural,), ("get", "update"), names=(NAME,
 POD_VAULT_TOKEN = Path("/var/run/secrets/fleetbus/vault-token")
 
 WHERE = f"Secret {NAMESPACE}/{NAME}"
+PROXY = "bus-proxy"
 JOIN = "run `fleetbus cluster join` for this cluster again"
 _UID = re.compile(r"^[0-9a-zA-Z-]{1,64}$")
 _T = TypeVar("_T")
@@ -58,6 +60,8 @@ class AgentSettings:
     """The token of the user that never ends and can do nothing but renew; of the same key."""
     insecure: bool = False
     """The fleet was made with --insecure-dev: the bus is plaintext, on this machine."""
+    proxy: str = field(default="", repr=False)
+    """As `BusSettings.proxy`."""
 
 
 def vault_token_file(folder: Path) -> Path:
@@ -80,7 +84,16 @@ def parse_settings(text: Mapping[str, str]) -> AgentSettings:
         vault=_vault(text),
         renewer=_checked(text, "renewer-jwt", _token) if text.get("renewer-jwt") else "",
         insecure=insecure,
+        proxy=parse_proxy_setting(text),
     )
+
+
+def parse_proxy_setting(text: Mapping[str, str]) -> str:
+    """The key `bus-proxy`, which whoever runs the cluster may add to the token or to what came of it; '' for none.
+
+    Raises SettingsInvalid without quoting it.
+    """
+    return _checked(text, PROXY, _proxy) if text.get(PROXY) else ""
 
 
 def _credential(text: Mapping[str, str]) -> Credential:
@@ -131,6 +144,13 @@ def _servers(text: str, *, insecure: bool) -> tuple[str, ...]:
     servers = tuple(part.strip() for part in text.split(",") if part.strip())
     parse_addresses(servers, insecure=insecure)
     return servers
+
+
+def _proxy(text: str) -> str:
+    setting = text.strip()
+    if setting != DIRECT:
+        parse_proxy(setting)
+    return setting
 
 
 def _keys(text: str) -> frozenset[str]:

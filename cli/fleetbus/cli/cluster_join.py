@@ -37,7 +37,9 @@ from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.output import Output
 from fleetbus.client import load_context
 from fleetbus.runtime.clock import SystemClock
+from fleetbus.runtime.private_files import check_proxy
 from fleetbus.schemas.bus_address import parse_addresses
+from fleetbus.schemas.bus_proxy import DIRECT, has_login, parse_proxy
 from fleetbus.schemas.enrolment import DEFAULT_TOKEN_TTL_S, JoinToken
 from fleetbus.schemas.errors import BusUnavailable, SettingsInvalid
 from fleetbus.schemas.subjects import MAIN, ClusterId
@@ -66,6 +68,7 @@ class Chosen:
     ttl_s: float
     approve: bool
     servers: tuple[str, ...]
+    proxy: str
     profile: str
     image: str
     manifests: Path | None
@@ -126,7 +129,16 @@ class Chosen:
     "--vault-token-file", type=_FILE, help="Then write Vault's part with its owner's token; or VAULT_TOKEN."
 )
 @click.option(
-    "--bus-server", "servers", multiple=True, help="tls://host:port, when agents reach the bus elsewhere."
+    "--bus-server",
+    "servers",
+    multiple=True,
+    help="tls://HOST:PORT or wss://HOST[:PORT][/PATH], when agents reach the bus elsewhere.",
+)
+@click.option(
+    "--proxy",
+    default="",
+    metavar="URL|@FILE",
+    help="HTTP proxy between agent and bus. One with a login in a FILE of mode 0600.",
 )
 @click.option(
     "--profile",
@@ -179,6 +191,7 @@ def command(invocation: Invocation, /, name: str, **options: Any) -> int:
     Who gets the token first can take the name: hand it over like a password, by a pipe or a file.
     """
     yes = bool(options.pop("yes"))
+    options["proxy"] = read_proxy(options["proxy"])
     chosen = Chosen(**options)
     ClusterId(chosen.realm, name)
     if chosen.replace:
@@ -208,10 +221,14 @@ async def _join(invocation: Invocation, name: str, chosen: Chosen) -> int:
         if not chosen.into_cluster:
             manifests = await _objects(chosen, None)
             token = await admitted(fleet, request, pinned)
-            _hand_over(output, token, chosen, [dict(one) for one in joining_objects(manifests, token)])
+            _hand_over(
+                output, token, chosen, [dict(one) for one in joining_objects(manifests, token, chosen.proxy)]
+            )
             return exit_codes.DONE
         kube = await stack.enter_async_context(kube_client(chosen.kubeconfig, chosen.kube_context))
-        uid = await join_cluster(fleet, kube, request, pinned, await _objects(chosen, kube))
+        uid = await join_cluster(
+            fleet, kube, request, pinned, await _objects(chosen, kube), proxy=chosen.proxy
+        )
         output.line(f"the agent's objects are in namespace {NAMESPACE}, with a token")
         if not chosen.image or chosen.approve:
             _say_what_is_next(output, name, chosen)
@@ -237,13 +254,19 @@ async def _objects(chosen: Chosen, kube: Kube | None) -> list[dict[str, Any]]:
 
 
 async def join_cluster(
-    fleet: Fleet, kube: Kube, request: JoinRequest, pinned: Pinned, manifests: list[dict[str, Any]]
+    fleet: Fleet,
+    kube: Kube,
+    request: JoinRequest,
+    pinned: Pinned,
+    manifests: list[dict[str, Any]],
+    *,
+    proxy: str = "",
 ) -> str:
     """Apply the agent's objects with a token for this very cluster; the UID of its kube-system."""
     uid = await read_uid(kube)
     bound = JoinRequest(**{**{name: getattr(request, name) for name in request.__slots__}, "uid": uid})
     token = await admitted(fleet, bound, pinned)
-    await apply_objects(kube, joining_objects(manifests, token))
+    await apply_objects(kube, joining_objects(manifests, token, proxy))
     return uid
 
 
@@ -301,9 +324,8 @@ def _hand_over(output: Output, token: JoinToken, chosen: Chosen, objects: list[d
             output.yaml(one)
     else:
         output.verbatim(token.text() + "\n")
-        output.say(
-            f"Put it into the cluster: kubectl -n {NAMESPACE} create secret generic {NAME} --from-file=token=FILE"
-        )
+        files = "--from-file=token=FILE" + (" --from-file=bus-proxy=FILE" if chosen.proxy else "")
+        output.say(f"Put it into the cluster: kubectl -n {NAMESPACE} create secret generic {NAME} {files}")
     output.say(f"Good once, until {token.expires_at:%Y-%m-%d %H:%M} UTC, for cluster {token.cluster}.")
     _say_what_is_next(output, token.cluster, chosen)
 
@@ -312,6 +334,22 @@ def _say_what_is_next(output: Output, name: str, chosen: Chosen) -> None:
     if chosen.approve:
         output.say(f"When it waits: fleetbus cluster pending; fleetbus cluster approve {name}")
     output.say(f"Look at it: fleetbus get cluster/{name}; its secrets need: fleetbus cluster vault {name}")
+
+
+def read_proxy(given: str) -> str:
+    """A URL without a login, or with `@` the private file that holds one. Raises SettingsInvalid, UsageError."""
+    if given.startswith("@"):
+        file = Path(given[1:])
+        setting = read_text(file).strip()
+        check_proxy(setting, file, "--proxy")
+        return setting
+    if has_login(given):
+        raise click.UsageError(
+            "--proxy: others can read a command's arguments; put a login into a file: @FILE."
+        )
+    if given and given != DIRECT:
+        parse_proxy(given)
+    return given
 
 
 def parse_labels(given: tuple[str, ...]) -> dict[str, str]:

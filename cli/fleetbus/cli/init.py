@@ -42,6 +42,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="Of the bus; 4222 for a new fleet.")
 @click.option(
+    "--websocket-port",
+    type=click.IntRange(1, 65535),
+    help="Take WebSockets there as well, for networks that let only 443 out. The servers have to be restarted.",
+)
+@click.option(
     "--operator",
     "operators",
     multiple=True,
@@ -87,6 +92,7 @@ def command(
     hosts: tuple[str, ...],
     nodes: tuple[str, ...],
     port: int | None,
+    websocket_port: int | None,
     operators: tuple[str, ...],
     subscribers: tuple[str, ...],
     vault_address: str,
@@ -125,6 +131,7 @@ def command(
         nodes=tuple(parse_node(one, port or 4222) for one in nodes),
         signing=signing,
         insecure_dev=insecure_dev,
+        websocket_port=websocket_port or 0,
     )
     given = _given_vault(vault_address, vault_ca)
     where = Where(given or (known.vault if known else None), vault_token_file, folder)

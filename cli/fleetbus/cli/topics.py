@@ -16,6 +16,8 @@ ENVIRONMENT: Final[tuple[tuple[str, str], ...]] = (
     ("FLEETBUS_CONFIG", "file of contexts; default: fleetbus/config.yaml below XDG_CONFIG_HOME"),
     ("FLEETBUS_FLEET_DIR", "folder that `fleetbus init` made, as --fleet-dir gives it"),
     ("FLEETBUS_FORCE_TTY", "number of columns; writes as to a terminal of that width"),
+    ("HTTPS_PROXY", "HTTP proxy on the way to the bus, unless the context's `proxy` says otherwise"),
+    ("NO_PROXY", "servers that are reached without it: names with all below them, addresses, networks, `*`"),
     ("NO_COLOR", "no colours, whatever its value"),
     ("TERM", "`dumb`: words instead of symbols, nothing redrawn"),
     ("XDG_CONFIG_HOME", "where contexts are; default ~/.config"),

@@ -38,7 +38,7 @@ async def transport_checks(name: str) -> list[Check]:
         return [Check("bus", PLAINTEXT, "bad", "the bus has no TLS", why=why, effect=effect, fix=fix)]
     trust, now = Trust(ca_file=context.ca_file), SystemClock().now()
     looks = [
-        _look(f"certificate of {one.host}:{one.port}", certificate_ends_at(one, trust), now)
+        _look(f"certificate of {one.host}:{one.port}", certificate_ends_at(one, trust, context.proxy), now)
         for one in addresses
     ]
     found = await asyncio.gather(_authority(context, trust, now), *looks)
@@ -62,7 +62,8 @@ async def _look(what: str, looking: Awaitable[datetime], now: datetime) -> Check
     except FleetbusError as error:
         if error.error_code != CERTIFICATE:
             # That one does not answer is said where it is connected to, or does not matter beside others that do.
-            return Check("bus", CERTIFICATE, "warn", f"{what} was not seen: {error.message}", why=error.where)
+            text = f"{what} was not seen: {error.message}"
+            return Check("bus", CERTIFICATE, "warn", text, why=error.where, fix=error.remedy)
         return Check("bus", CERTIFICATE, "bad", error.message, why=error.where, fix=error.remedy)
 
 

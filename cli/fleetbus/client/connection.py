@@ -20,6 +20,7 @@ from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, NotPermitted, SettingsInvalid
 
 CONNECT_TIMEOUT_S = 6.0
+"""For each kind of address: where one kind is let out only, the other is given up first."""
 
 logger = logging.getLogger("fleetbus.client")
 logger.addHandler(logging.NullHandler())
@@ -63,6 +64,7 @@ async def connected_bus(context: Context, credential: Credential, clock: Clock) 
         name=f"fleetbus client {context.user}",
         trust=Trust(ca_file=context.ca_file),
         insecure=context.insecure,
+        proxy=context.proxy,
     )
     async with NatsBus(settings, clock, heard.log()) as bus:
         await _connect(bus, context, heard)
@@ -70,9 +72,10 @@ async def connected_bus(context: Context, credential: Credential, clock: Clock) 
 
 
 async def _connect(bus: NatsBus, context: Context, heard: _Heard) -> None:
+    kinds = {address.partition(":")[0] for address in context.servers}
     steps = [asyncio.ensure_future(bus.wait_connected()), asyncio.ensure_future(heard.refused.wait())]
     try:
-        await asyncio.wait(steps, timeout=CONNECT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(steps, timeout=CONNECT_TIMEOUT_S * len(kinds), return_when=asyncio.FIRST_COMPLETED)
     finally:
         for step in steps:
             step.cancel()
@@ -91,5 +94,6 @@ async def _connect(bus: NatsBus, context: Context, heard: _Heard) -> None:
     raise BusUnavailable(
         f"no connection to {', '.join(context.servers)}: {reason}",
         where=where,
-        remedy="see whether the bus runs there (`fleetbus local status` for a local fleet)",
+        remedy=heard.remedy or "see whether the bus runs there (`fleetbus local status` for a local fleet)",
+        code=heard.code or None,
     )

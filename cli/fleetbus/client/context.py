@@ -5,20 +5,21 @@
       local: {servers: ["tls://127.0.0.1:4222"], ca: ca.crt, creds: admin.creds, user: admin, fleet: local}
 
 Paths that are not absolute start at the file's folder. The credential, a token and a seed, stands in a file of
-its own, mode 0600, which the `nats` command reads as well. `insecure-dev: true` marks a fleet that was made so, the
-only kind whose addresses may be nats://.
+its own, mode 0600, which the `nats` command reads as well. `proxy` is the URL of an HTTP proxy on the way to the
+bus, or `direct`; without it HTTPS_PROXY and NO_PROXY count. `insecure-dev: true` marks a fleet that was made so,
+the only kind whose addresses may be nats://.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fleetbus.runtime.private_files import check_private, check_proxy
 from fleetbus.schemas.credentials import Credential, parse_credential
 from fleetbus.schemas.errors import NotFound, SettingsInvalid
 
@@ -43,15 +44,14 @@ class Context:
     """Public keys with which the fleet's controller signs, as they were known when the context was written."""
     insecure: bool = False
     """The fleet was made with --insecure-dev: its bus is plaintext, on this machine."""
+    proxy: str = field(default="", repr=False)
+    """URL of an HTTP proxy, `direct` for none, '' for what the environment says. Secret when it holds a login."""
 
     def credential(self) -> Credential:
         """Raises SettingsInvalid when it cannot be read, or others may read it."""
         where = str(self.creds_file)
         try:
-            if stat.S_IMODE(self.creds_file.stat().st_mode) & 0o077:
-                raise SettingsInvalid(
-                    "others may read this credential", where=where, remedy=f"chmod 600 {where}"
-                )
+            check_private(self.creds_file, "credential")
             text = self.creds_file.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsInvalid("the credential cannot be read", where=where) from error
@@ -122,6 +122,7 @@ def save_context(context: Context, *, file: Path | None = None, current: bool = 
         "user": context.user,
     }
     entry |= {"ca": str(context.ca_file)} if context.ca_file else {}
+    entry |= {"proxy": context.proxy} if context.proxy else {}
     entry |= {"insecure-dev": True} if context.insecure else {}
     entry |= {"fleet": context.fleet} if context.fleet else {}
     entry |= {"signing-keys": list(context.signing_keys)} if context.signing_keys else {}
@@ -197,6 +198,8 @@ def _context(name: str, value: Any, path: Path) -> Context:
     insecure = entry.get("insecure-dev", False)
     if not isinstance(insecure, bool):
         raise SettingsInvalid(f"contexts.{name}.insecure-dev must be true or false", where=str(path))
+    proxy = text("proxy", needed=False)
+    check_proxy(proxy, path, f"contexts.{name}.proxy")
     authority = text("ca", needed=False)
     return Context(
         name,
@@ -207,6 +210,7 @@ def _context(name: str, value: Any, path: Path) -> Context:
         text("fleet", needed=False),
         tuple(keys),
         insecure,
+        proxy,
     )
 
 

@@ -178,6 +178,7 @@ def _bus_settings(settings: Settings) -> BusSettings:
         name="fleetbus-controller",
         trust=Trust(ca_file=settings.bus_ca_file),
         insecure=settings.bus_insecure_dev,
+        proxy=settings.bus_proxy,
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from fleetbus.controller.issuing import LIFETIME_S
 from fleetbus.controller.manifests_yaml import load_documents
+from fleetbus.runtime.private_files import check_proxy
 from fleetbus.schemas.bus_address import parse_addresses
 from fleetbus.schemas.credentials import Credential, parse_credential
 from fleetbus.schemas.enrolment import VaultPlace
@@ -32,6 +33,12 @@ class Settings(Written):
     bus_insecure_dev: bool = Field(
         default=False,
         description="The fleet was made with --insecure-dev: plaintext on this machine's loopback.",
+    )
+    bus_proxy: str = Field(
+        default="",
+        repr=False,
+        description="URL of an HTTP proxy on the way to the bus, or `direct`; else HTTPS_PROXY and NO_PROXY count. "
+        "With a login in it this file must be of mode 0600.",
     )
     bus_credential_file: Path
     signing_seed_file: Path
@@ -97,6 +104,7 @@ def _parsed(content: Mapping[str, Any], path: Path) -> Settings:
         parse_addresses(settings.bus_servers, insecure=settings.bus_insecure_dev)
     except SettingsInvalid as error:
         raise SettingsInvalid(f"busServers: {error.sentence()}", where=str(path)) from error
+    check_proxy(settings.bus_proxy, path, "busProxy")
     folder = path.resolve().parent
     absolute = {name: folder / value for name in _PATHS if (value := getattr(settings, name)) is not None}
     local = tuple(folder / value for value in settings.local_sources)

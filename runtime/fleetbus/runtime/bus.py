@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -24,6 +25,7 @@ from fleetbus.runtime.nats_subscription import LiveSubscription, live_message
 from fleetbus.runtime.ports import CaughtUp, Message, Put, Subscription
 from fleetbus.runtime.trust import Trust
 from fleetbus.schemas.bus_address import BusAddress, parse_addresses
+from fleetbus.schemas.bus_proxy import BusProxy, proxy_for
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotPermitted
 from fleetbus.schemas.nkeys import key_of_seed
@@ -44,7 +46,8 @@ class BusSettings:
     """Where the bus is, by which authority, and who connects.
 
     `inbox_prefix` is the one that this credential may subscribe to. `insecure`: plaintext addresses of this machine
-    are taken, as whoever made the fleet with --insecure-dev has marked it; without it there are none.
+    are taken, as whoever made the fleet with --insecure-dev has marked it; without it there are none. `proxy`: the
+    URL of an HTTP proxy, secret when it holds a login; `direct` for none; '' leaves it to HTTPS_PROXY and NO_PROXY.
     """
 
     servers: tuple[str, ...]
@@ -53,10 +56,15 @@ class BusSettings:
     name: str
     trust: Trust = field(default_factory=Trust)
     insecure: bool = False
+    proxy: str = field(default="", repr=False)
 
     def addresses(self) -> tuple[BusAddress, ...]:
         """Raises SettingsInvalid."""
         return parse_addresses(self.servers, insecure=self.insecure)
+
+    def proxy_to(self, address: BusAddress) -> BusProxy | None:
+        """Raises SettingsInvalid."""
+        return proxy_for(address, self.proxy, os.environ)
 
 
 class NatsBus:
@@ -89,6 +97,9 @@ class NatsBus:
     async def __aenter__(self) -> Self:
         self._addresses = self._settings.addresses()
         await asyncio.to_thread(self._settings.trust.context)
+        proxies = {str(proxy) for one in self._addresses if (proxy := self._settings.proxy_to(one))}
+        if proxies:
+            self._log.info("the bus is reached through a proxy", proxy=", ".join(sorted(proxies)))
         if not all(one.encrypted for one in self._addresses):
             self._log.warning("the bus is not encrypted", remedy="for development only: --insecure-dev")
         self._supervisor = asyncio.create_task(self._supervise(), name="bus")
@@ -319,7 +330,8 @@ class NatsBus:
         credential, name = self._credential, self._settings.name
         key = key_of_seed(credential.seed)
         trust = await asyncio.to_thread(self._settings.trust.context)
-        await connection.open(server, token=credential.token, key=key, trust=trust, name=name)
+        proxy = self._settings.proxy_to(server)
+        await connection.open(server, token=credential.token, key=key, trust=trust, name=name, proxy=proxy)
         inbox = f"{self._settings.inbox_prefix}.{self._clock.identifier()}"
         return Link(connection, inbox, self._note_refused)
 

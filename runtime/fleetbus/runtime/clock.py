@@ -52,6 +52,11 @@ class SystemClock:
         return identifier(self.now(), secrets.token_bytes(6))
 
 
+def unpredictable(count: int) -> bytes:
+    """Bytes for what a peer must not guess, such as the mask of a WebSocket's frame; no decision hangs on them."""
+    return secrets.token_bytes(count)
+
+
 def identifier(at: datetime, chance: bytes) -> str:
     """The identifier for a moment and 48 bits of chance: 7 characters of time, 9 of chance."""
     number = (int(at.timestamp()) & (2**35 - 1)) << 45 | int.from_bytes(chance[:6]) & (2**45 - 1)

@@ -32,6 +32,7 @@ from fleetbus.runtime.nats_wire import (
     subscribe_command,
 )
 from fleetbus.schemas.bus_address import BusAddress
+from fleetbus.schemas.bus_proxy import BusProxy
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed
 
 Route = Callable[[Delivery], None]
@@ -61,7 +62,14 @@ class Connection(Client):
         self._ps = Parser(self)
 
     async def open(
-        self, address: BusAddress, *, token: str, key: SigningKey, trust: ssl.SSLContext, name: str
+        self,
+        address: BusAddress,
+        *,
+        token: str,
+        key: SigningKey,
+        trust: ssl.SSLContext,
+        name: str,
+        proxy: BusProxy | None = None,
     ) -> None:
         """Connect and log in: `token` says who, `key` proves it. Raises BusUnavailable; then nothing is left open."""
 
@@ -71,7 +79,7 @@ class Connection(Client):
         opened = False
         try:
             async with asyncio.timeout(3 * CONNECT_TIMEOUT_S):
-                self._dialled = await Dialled.dial(address, CONNECT_TIMEOUT_S)
+                self._dialled = await Dialled.dial(address, trust, proxy, CONNECT_TIMEOUT_S)
                 await self.connect(
                     [str(address)],
                     name=name,
@@ -88,7 +96,7 @@ class Connection(Client):
                 )
             opened = True
         except (errors.Error, OSError, TimeoutError, ValueError) as cause:
-            raise unavailable(cause, str(address)) from cause
+            raise unavailable(cause, address, proxy) from cause
         finally:
             if not opened:
                 await self.close()

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import datetime
 
 from fleetbus.runtime.nats_refusals import unavailable
 from fleetbus.runtime.nats_transport import Dialled
 from fleetbus.runtime.trust import Trust, moment
 from fleetbus.schemas.bus_address import BusAddress
+from fleetbus.schemas.bus_proxy import proxy_for
 from fleetbus.schemas.errors import BusUnavailable
 
 _TIMEOUT_S = 5.0
 
 
-async def certificate_ends_at(address: BusAddress, trust: Trust) -> datetime:
-    """When the server's certificate ends. Raises BusUnavailable: no answer, or a certificate that is not accepted;
-    SettingsInvalid when the authority cannot be read."""
+async def certificate_ends_at(address: BusAddress, trust: Trust, proxy: str = "") -> datetime:
+    """When the server's certificate ends. `proxy`: as in `BusSettings`.
+
+    Raises BusUnavailable: no answer, or a certificate that is not accepted; SettingsInvalid when the authority cannot
+    be read.
+    """
     context = await asyncio.to_thread(trust.context)
+    through = proxy_for(address, proxy, os.environ)
     dialled: Dialled | None = None
     try:
-        dialled = await Dialled.dial(address, _TIMEOUT_S)
+        dialled = await Dialled.dial(address, context, through, _TIMEOUT_S)
         async with asyncio.timeout(_TIMEOUT_S):
             greeting = await dialled.readline()
         if not greeting.startswith(b"INFO "):
@@ -28,7 +34,7 @@ async def certificate_ends_at(address: BusAddress, trust: Trust) -> datetime:
         await dialled.start_tls(context, _TIMEOUT_S)
         return moment(str(dialled.certificate["notAfter"]))
     except (OSError, TimeoutError, ValueError, KeyError) as cause:
-        raise unavailable(cause, str(address)) from cause
+        raise unavailable(cause, address, through) from cause
     finally:
         if dialled is not None:
             dialled.abort()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 
 from fleetbus.runtime.foreign_text import cleaned
+from fleetbus.schemas.bus_address import BusAddress
+from fleetbus.schemas.bus_proxy import BusProxy
 from fleetbus.schemas.errors import BusUnavailable
 
 CERTIFICATE = "FB3007"
@@ -26,14 +28,18 @@ _OTHER_AUTHORITY = (
 )
 
 
-def unavailable(cause: BaseException, server: str) -> BusUnavailable:
-    """The error for what hindered a connection to `server`."""
+def unavailable(cause: BaseException, address: BusAddress, proxy: BusProxy | None = None) -> BusUnavailable:
+    """The error for what hindered a connection to a server, through a proxy if there is one."""
+    where, through = str(address), f" through the proxy {proxy}" if proxy else ""
     if isinstance(cause, ssl.SSLCertVerificationError):
         said = cause.verify_message
         remedy = _RENEW if _ENDED in said else _OTHER_NAME if _MISMATCH in said else _OTHER_AUTHORITY
-        message = f"the server's certificate is not accepted: {cleaned(said)}"
-        return BusUnavailable(message, where=server, remedy=remedy, code=CERTIFICATE)
+        message = f"the server's certificate is not accepted{through}: {cleaned(said)}"
+        return BusUnavailable(message, where=where, remedy=remedy, code=CERTIFICATE)
     if isinstance(cause, TimeoutError):
-        return BusUnavailable("no connection to the bus: no answer in time", where=server)
-    reason = cleaned(str(cause)) or type(cause).__name__
-    return BusUnavailable(f"no connection to the bus: {reason}", where=server)
+        reason = "no answer in time"
+    elif isinstance(cause, ssl.SSLError):
+        reason = f"what answers there speaks no TLS 1.3 ({cleaned(cause.reason or type(cause).__name__)})"
+    else:
+        reason = cleaned(str(cause)) or type(cause).__name__
+    return BusUnavailable(f"no connection to the bus{through}: {reason}", where=where)

@@ -1,6 +1,7 @@
-"""How bytes reach a server of the bus: a socket, and TLS on it. Every step has a time limit of its own.
+"""How bytes reach a server of the bus: a socket, perhaps a proxy's tunnel, TLS, perhaps a WebSocket in it.
 
-Reading pauses the socket when the reader is behind; nats-py's own TLS transport buffers without a limit.
+Every step has a time limit of its own. Reading pauses the socket when the reader is behind; nats-py's own transports
+buffer without a limit.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
+from fleetbus.runtime.http_tunnel import open_tunnel
 from fleetbus.runtime.nats_lean import Transport
+from fleetbus.runtime.websocket import WebSocket, upgrade
 from fleetbus.schemas.bus_address import BusAddress
+from fleetbus.schemas.bus_proxy import BusProxy
 
 READ_BYTES = 128 * 1024
 
@@ -25,18 +29,41 @@ class Dialled(Transport):
         self.address = address
         self._reader = reader
         self._writer = writer
+        self._frames: WebSocket | None = None
+        # Of the connection to the server: that to a proxy may be encrypted besides.
+        self.encrypted = False
         # Kept until the end: the plain one under TLS would else be collected, and close the socket.
         self._under: list[asyncio.StreamWriter] = []
 
     @classmethod
-    async def dial(cls, address: BusAddress, timeout_s: float) -> Dialled:
-        """Raises OSError, TimeoutError."""
-        async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(address.host, address.port, limit=READ_BYTES)
-        return cls(address, reader, writer)
+    async def dial(
+        cls, address: BusAddress, trust: ssl.SSLContext, proxy: BusProxy | None, timeout_s: float
+    ) -> Dialled:
+        """As far as the server's greeting, which for `tls` comes before TLS. `timeout_s` is a step's.
+
+        Raises OSError, TimeoutError, BusUnavailable (from a proxy); then nothing is left open.
+        """
+        if proxy is not None:
+            reader, writer = await open_tunnel(proxy, address, timeout_s, READ_BYTES)
+        else:
+            async with asyncio.timeout(timeout_s):
+                reader, writer = await asyncio.open_connection(address.host, address.port, limit=READ_BYTES)
+        dialled = cls(address, reader, writer)
+        if address.scheme == "wss":
+            try:
+                await dialled.start_tls(trust, timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    dialled._frames = await upgrade(dialled._reader, dialled._writer, address)
+            except BaseException:
+                dialled.abort()
+                raise
+        return dialled
 
     async def start_tls(self, trust: ssl.SSLContext, timeout_s: float) -> None:
-        """From here on encrypted, to who has a certificate for the address's host. Raises OSError, TimeoutError."""
+        """From here on encrypted, to who has a certificate for the address's host, whatever proxy is in between.
+        Nothing when it is already. Raises OSError, TimeoutError."""
+        if self.encrypted:
+            return
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=READ_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
@@ -48,15 +75,12 @@ class Dialled(Transport):
         protocol.connection_made(transport)
         self._under.append(self._writer)
         self._reader, self._writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+        self.encrypted = True
 
     @property
     def certificate(self) -> dict[str, Any]:
         """What the server has shown, as the standard library reads it; empty without TLS."""
         return self._writer.get_extra_info("peercert") or {}
-
-    @property
-    def encrypted(self) -> bool:
-        return self._writer.get_extra_info("ssl_object") is not None
 
     def abort(self) -> None:
         """Drop the socket at once."""
@@ -74,16 +98,16 @@ class Dialled(Transport):
         await self.start_tls(ssl_context, connect_timeout)
 
     async def read(self, buffer_size: int) -> bytes:
-        return await self._reader.read(buffer_size)
+        return await (self._frames or self._reader).read(buffer_size)
 
     async def readline(self) -> bytes:
-        return await self._reader.readline()
+        return await (self._frames or self._reader).readline()
 
     def write(self, payload: bytes) -> None:
-        self._writer.write(payload)
+        (self._frames or self._writer).write(payload)
 
     def writelines(self, payload: Sequence[bytes]) -> None:
-        self._writer.writelines(payload)
+        (self._frames or self._writer).writelines(payload)
 
     async def drain(self) -> None:
         await self._writer.drain()
@@ -95,7 +119,7 @@ class Dialled(Transport):
         await self._writer.wait_closed()
 
     def at_eof(self) -> bool:
-        return self._reader.at_eof()
+        return (self._frames or self._reader).at_eof()
 
     def __bool__(self) -> bool:
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -10,27 +11,36 @@ from urllib.parse import urlsplit
 
 from fleetbus.schemas.errors import SettingsInvalid
 
-Scheme = Literal["tls", "nats"]
+Scheme = Literal["tls", "wss", "nats"]
 
-_PORTS: Final[dict[Scheme, int]] = {"tls": 4222, "nats": 4222}
-_FORMS = "write tls://HOST:PORT"
+_PORTS: Final[dict[Scheme, int]] = {"tls": 4222, "wss": 443, "nats": 4222}
+_FORMS = "write tls://HOST:PORT, or wss://HOST[:PORT][/PATH] for a WebSocket"
+_PATH = re.compile(r"[A-Za-z0-9/._~%-]*")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 _LOOPBACK_NAME = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
 class BusAddress:
-    """One server: `tls` is NATS over TLS, `nats` is plaintext, which only a fleet made with --insecure-dev has."""
+    """One server: `tls` is NATS over TLS, `wss` the same in a WebSocket, perhaps at a path of somebody's reverse proxy;
+    `nats` is plaintext, which only a fleet made with --insecure-dev has."""
 
     scheme: Scheme
     host: str
     port: int
+    path: str = ""
 
     @property
     def encrypted(self) -> bool:
         return self.scheme != "nats"
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{bracketed(self.host)}:{self.port}"
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+    @property
+    def authority(self) -> str:
+        """`host:port`."""
+        return f"{bracketed(self.host)}:{self.port}"
 
 
 def parse_addresses(texts: Iterable[str], *, insecure: bool = False) -> tuple[BusAddress, ...]:
@@ -56,9 +66,16 @@ def parse_address(text: str, *, insecure: bool = False) -> BusAddress:
             "an address of the bus holds a login", remedy="leave it out: a credential says who connects"
         )
     scheme = next((one for one in _PORTS if one == parts.scheme), None)
-    if scheme is None or not host or port == 0 or parts.path or parts.query or parts.fragment:
+    path = parts.path if scheme == "wss" else ""
+    # The host is looked up and written into requests: what could stand there for something else is refused.
+    wrong = (
+        not host or not _HOST.fullmatch(host) or port == 0 or parts.path != path or not _PATH.fullmatch(path)
+    )
+    # What is not printable the parser leaves out.
+    wrong = wrong or not text.isprintable()
+    if scheme is None or wrong or parts.query or parts.fragment:
         raise SettingsInvalid("not an address of the bus", where=text, remedy=_FORMS)
-    address = BusAddress(scheme, host, port or _PORTS[scheme])
+    address = BusAddress(scheme, host, port or _PORTS[scheme], path)
     if not address.encrypted:
         _check_plaintext(address, insecure=insecure)
     return address

@@ -201,6 +201,12 @@ CODES: Final[tuple[Code, ...]] = (
         "Make a fleet without it, in a folder of its own: `fleetbus init --out DIR --name NAME --host HOST`.",
     ),
     Code(
+        "FB3009",
+        "Proxy",
+        "The HTTP proxy on the way to the bus is not reached, refuses, or wants a login.",
+        "The message names it and what it said; `direct` in place of its URL, or NO_PROXY, goes without it.",
+    ),
+    Code(
         "FB3010",
         "Message malformed",
         "Bytes on the bus are no message of this contract. They were left out, the rest goes on.",

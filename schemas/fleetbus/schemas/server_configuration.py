@@ -26,6 +26,8 @@ class Places:
     ca_file: str
     store_dir: str
     accounts_dir: str
+    websocket: str = ""
+    """`host:port` where WebSockets are taken; empty for nowhere."""
     insecure: bool = False
     """Plaintext: a fleet of --insecure-dev."""
 
@@ -64,12 +66,20 @@ def server_configuration(
         'write_deadline: "10s"\n'
         f"jetstream {{ store_dir: {_quoted(places.store_dir)}, sync_interval: always }}\n"
         + ("" if places.insecure else f"tls {{ {_files(places)}, timeout: 5 }}\n")
+        + (_websocket(places) if places.websocket else "")
         + (_cluster(routes) if routes else "")
         + f"operator: {trust.operator}\n"
         f"system_account: {trust.system_account}\n"
         f"resolver {{ type: full, dir: {_quoted(places.accounts_dir)}, allow_delete: true,"
         f' interval: "1m", limit: {MOST_ACCOUNTS} }}\n'
         f"resolver_preload {{\n{preload}}}\n"
+    )
+
+
+def _websocket(places: Places) -> str:
+    return (
+        f"websocket {{\n  listen: {_quoted(places.websocket)}\n"
+        f'  handshake_timeout: "5s"\n  tls {{ {_files(places)}, timeout: 5 }}\n}}\n'
     )
 
 

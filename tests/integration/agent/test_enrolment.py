@@ -27,6 +27,7 @@ from fleetbus.schemas.events import CloudEvent
 from fleetbus.schemas.nats_jwt import read
 from fleetbus.schemas.nkeys import key_of_seed, public_key, seed_of
 from tests.bus_server import FleetServer, fleet_server
+from tests.connect_proxy import connect_proxy
 from tests.integration.agent.test_agent_process import eventually
 from tests.integration.controller.enrolling import Candidate, admitted_token
 from tests.integration.controller.people import Operator, controlling, events
@@ -168,6 +169,27 @@ async def running_with_token(prepared: Prepared, tmp_path: Path, log: Path) -> A
     await prepared.hand_over({"token": handed.text()})
     async with running(prepared, log):
         yield handed
+
+
+async def test_behind_a_proxy_it_enrols_works_and_renews_through_it(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    log = tmp_path / "agent.log"
+    async with (
+        connect_proxy("ana:hunter2") as proxy,
+        controlling(prepared.server, tmp_path, lifetime_s=SHORT_S),
+        prepared.operator() as operator,
+    ):
+        handed = (await admitted_token(prepared.server, operator, "new")).join_token()
+        await prepared.hand_over({"token": handed.text(), "bus-proxy": proxy.url})
+        async with running(prepared, log):
+            await eventually(lambda: prepared.connected(operator))
+            first = read((await prepared.secret())["jwt"]).issued_at
+            await eventually(lambda: prepared.renewed_after(first + SHORT_S / 2))
+            kept = await prepared.secret()
+    assert kept["bus-proxy"] == proxy.url
+    assert len(proxy.asked) >= 3
+    assert "hunter2" not in log.read_text()
 
 
 async def test_killed_at_any_moment_it_enrols_with_one_key(prepared: Prepared, tmp_path: Path) -> None:

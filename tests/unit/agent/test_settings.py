@@ -67,6 +67,7 @@ def test_vault_and_epoch_may_be_missing() -> None:
         ("bus-servers", "nats://127.0.0.1:4222"),
         ("bus-servers", ","),
         ("bus-ca", "none"),
+        ("bus-proxy", "socks5://ana:hunter2@proxy:1"),
         ("controller-keys", "UABC"),
         ("epoch", "-1"),
         ("vault-address", "http://vault"),
@@ -97,3 +98,11 @@ def test_plaintext_is_read_only_with_the_mark_and_on_this_machine() -> None:
     ):
         with pytest.raises(SettingsInvalid, match="`bus-servers`"):
             parse_settings(wrong)
+
+
+@pytest.mark.parametrize("proxy", ["http://ana:hunter2@proxy:3128", "direct", " https://proxy\n", ""])
+def test_a_proxy_is_taken_and_never_shown(proxy: str) -> None:
+    settings = parse_settings({**GOOD, "bus-proxy": proxy, "bus-servers": "tls://a, wss://a/nats"})
+
+    assert settings.proxy == proxy.strip()
+    assert "hunter2" not in repr(settings)

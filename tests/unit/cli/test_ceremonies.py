@@ -414,3 +414,36 @@ def test_plaintext_is_for_loopback_and_for_a_folder_of_its_own(tmp_path: Path) -
     founded(tmp_path / "secure", PLAN)
     with pytest.raises(AlreadyExists, match="with TLS"):
         founded(tmp_path / "secure", plan)
+
+
+def test_websockets_are_taken_where_it_is_said_and_told_after_the_others(tmp_path: Path) -> None:
+    nodes = tuple(Node(name=name, host=f"{name}.example.com", port=4222) for name in "abc")
+    for folder, plan in (
+        ("one", replace(PLAN, websocket_port=443)),
+        ("three", FleetPlan("demo", nodes=nodes)),
+    ):
+        founded(tmp_path / folder, plan)
+    record = founded(tmp_path / "one", PLAN)
+    assert record.bus_servers[-1] == "wss://localhost:443"
+    _taken(tmp_path / "one" / "nats" / "server.conf")
+    record = founded(tmp_path / "three", FleetPlan("demo", websocket_port=8443))
+    assert [one.partition(":")[0] for one in record.bus_servers] == ["tls"] * 3 + ["wss"] * 3
+    for one in nodes:
+        _taken(tmp_path / "three" / "nats" / one.name / "server.conf")
+    with pytest.raises(SettingsInvalid, match="takes no WebSockets"):
+        founded(tmp_path / "plain", FleetPlan("demo", ("127.0.0.1",), insecure_dev=True, websocket_port=443))
+
+
+def test_a_proxys_login_stands_in_a_private_file_of_the_controllers_only(tmp_path: Path) -> None:
+    founded(tmp_path, PLAN)
+    file = tmp_path / "controller.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "busProxy": "http://ana:hunter2@proxy:3128"}))
+    with pytest.raises(SettingsInvalid, match="others may read this file") as refused:
+        load_settings(file)
+    assert "hunter2" not in refused.value.sentence()
+    file.chmod(0o600)
+    settings = load_settings(file)
+    assert (settings.bus_proxy, "hunter2" in repr(settings)) == ("http://ana:hunter2@proxy:3128", False)
+    founded(tmp_path, FleetPlan("demo", operators=("ana",)))
+    assert file.stat().st_mode & 0o077 == 0
+    assert load_settings(file).bus_proxy == settings.bus_proxy

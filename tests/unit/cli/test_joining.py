@@ -128,6 +128,32 @@ def test_the_command_prints_it_once_and_what_is_next(folder: Path) -> None:
     assert (ran.code, "needs --yes" in ran.err) == (64, True)
 
 
+def test_the_way_through_a_proxy_goes_into_the_secret_and_its_login_onto_no_command_line(
+    folder: Path,
+) -> None:
+    answers = Answers(admitted=admitted(controllerKeys=read_record(folder).signing_keys))
+    join = ("cluster", "join", "prod-us", "--fleet-dir", str(folder), "-o", "manifest")
+    ran = run(answers, *join, "--proxy", "http://ana:hunter2@proxy:3128")
+    assert (ran.code, "@FILE" in ran.err, "hunter2" in ran.err) == (64, True, False)
+    file = folder / "proxy"
+    file.write_text("http://ana:hunter2@proxy:3128\n")
+    file.chmod(0o644)
+    ran = run(answers, *join, "--proxy", f"@{file}")
+    assert (ran.code, "others may read" in ran.err, "hunter2" in ran.err) == (1, True, False)
+    file.chmod(0o600)
+    ran = run(answers, *join, "--proxy", f"@{file}")
+    assert ran.code == 0, ran.err
+    data = next(one for one in yaml.safe_load_all(ran.out) if one and one["kind"] == "Secret")["data"]
+    assert base64.b64decode(data["bus-proxy"]) == b"http://ana:hunter2@proxy:3128"
+    assert run(answers, *join, "--proxy", "socks5://proxy").code == 1
+
+
+@pytest.mark.parametrize("server", ["nats://bus.example.com", "bus.example.com:4222", "wss://bus/a b"])
+def test_an_address_that_the_agent_would_refuse_is_refused_here(folder: Path, server: str) -> None:
+    ran = run(Answers(), "cluster", "join", "prod-us", "--fleet-dir", str(folder), "--bus-server", server)
+    assert (ran.code, "FB6002" in ran.err) == (1, True)
+
+
 async def test_a_realms_account_is_made_before_its_first_cluster_joins(folder: Path) -> None:
     keys = FolderKeys(folder)
     assert not await ensure_realm(folder, "main", keys)

@@ -133,3 +133,24 @@ def test_the_default_place_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.delenv("FLEETBUS_CONFIG")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert config_file() == tmp_path / "fleetbus" / "config.yaml"
+
+
+def test_a_proxys_login_stands_in_a_private_file_only(home: Path) -> None:
+    file = home / "config.yaml"
+    context = Context(
+        "a", ("wss://bus.example.com/nats",), home / "a.creds", "ana", proxy="http://ana:hunter2@proxy:3128"
+    )
+    save_context(context, file=file)
+    assert load_context("a", file=file) == context
+    assert "hunter2" not in repr(context)
+    file.chmod(0o640)
+    with pytest.raises(SettingsInvalid, match="others may read this file") as refused:
+        load_context("a", file=file)
+    assert refused.value.remedy == f"chmod 600 {file}"
+    save_context(replace(context, proxy="http://proxy:3128"), file=file)
+    file.chmod(0o640)
+    assert load_context("a", file=file).proxy == "http://proxy:3128"
+    save_context(replace(context, proxy="socks5://hunter2@proxy"), file=file)
+    with pytest.raises(SettingsInvalid, match=r"contexts\.a\.proxy") as wrong:
+        load_context("a", file=file)
+    assert "hunter2" not in wrong.value.sentence()

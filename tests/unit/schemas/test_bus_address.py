@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetbus.schemas.bus_address import BusAddress, parse_address, parse_addresses
@@ -16,6 +16,8 @@ from fleetbus.schemas.errors import SettingsInvalid
         ("tls://bus.example.com", BusAddress("tls", "bus.example.com", 4222)),
         ("tls://bus.example.com:443", BusAddress("tls", "bus.example.com", 443)),
         ("tls://[::1]:4222", BusAddress("tls", "::1", 4222)),
+        ("wss://bus.example.com", BusAddress("wss", "bus.example.com", 443)),
+        ("wss://bus.example.com:8443/nats/prod", BusAddress("wss", "bus.example.com", 8443, "/nats/prod")),
         ("TLS://Bus.Example.com", BusAddress("tls", "bus.example.com", 4222)),
     ],
 )
@@ -41,6 +43,12 @@ def test_an_address_is_read(text: str, address: BusAddress) -> None:
         "tls://bus/path",
         "tls://bus?x=1",
         "tls://bus#x",
+        "tls://bus\n",
+        "tls://b\tus",
+        "tls://bus example",
+        "wss://bus/a b",
+        "wss://bus/a?b=c",
+        "wss://bus/\r\nX:",
         "tls://[::1",
     ],
 )
@@ -83,6 +91,7 @@ def test_no_address_at_all_is_refused() -> None:
         parse_addresses([])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_whatever_is_written_is_an_encrypted_address_or_refused(text: str) -> None:
     try:

@@ -30,6 +30,11 @@ def write_whole(file: Path, content: bytes | str, *, secret: bool = False) -> bo
     return True
 
 
+def is_private(file: Path) -> bool:
+    """Whether it is its owner's alone."""
+    return not file.stat().st_mode & 0o077
+
+
 def read_text(file: Path) -> str:
     """Raises SettingsInvalid; what is in the file is never quoted."""
     try:

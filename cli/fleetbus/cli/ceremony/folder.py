@@ -83,12 +83,14 @@ def configuration(folder: Path, record: FleetRecord, node: Node | None = None) -
     base = "" if node else f"{server_folder(folder).absolute()}/"
     if not base.isprintable() or set(base) & set('"\\'):
         raise SettingsInvalid("nats-server's configuration cannot name this folder", where=str(folder))
+    host = record.listen.rpartition(":")[0]
     places = Places(
         f"{base}server.crt",
         f"{base}server.key",
         f"{base}ca.crt",
         f"{base}jetstream",
         f"{base}accounts",
+        f"{host}:{record.websocket_port}" if record.websocket_port else "",
         record.insecure_dev,
     )
     trust = Trust(
@@ -98,7 +100,6 @@ def configuration(folder: Path, record: FleetRecord, node: Node | None = None) -
     )
     if node is None:
         return server_configuration(server_name(record), record.listen, trust, places)
-    host = record.listen.rpartition(":")[0]
     routes = Routes(
         record.fleet,
         f"{host}:{node.routes_port}",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nacl.signing import SigningKey
 
 from fleetbus.cli.ceremony.certificates import write_certificates
-from fleetbus.cli.ceremony.files import read_text, write_whole
+from fleetbus.cli.ceremony.files import is_private, read_text, write_whole
 from fleetbus.cli.ceremony.folder import seed_file, vault_token_file
 from fleetbus.cli.ceremony.issue import Say, UserPlace, ensure_credential, issue
 from fleetbus.cli.ceremony.keys import ACCOUNTS, SigningKeys, ensure_key, ensure_root
@@ -44,7 +44,7 @@ from fleetbus.schemas.accounts import (
     issuing_keys,
     role_key_name,
 )
-from fleetbus.schemas.bus_address import bracketed, is_loopback
+from fleetbus.schemas.bus_address import BusAddress, Scheme, bracketed, is_loopback
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
 from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
@@ -68,6 +68,7 @@ class FleetPlan:
     he has; who is new is an admin, or reads every event. What is not given stays as the fleet has it; a new one has
     port 4222 on every address, the operator `admin` and the subscriber `events`, keeps its keys in files, and has
     room for a thousand clusters a realm. `insecure_dev`: no TLS, for loopback alone; only a new fleet can be so.
+    `websocket_port`: where each server takes WebSockets besides; its addresses are told after the others.
     """
 
     fleet: str
@@ -82,6 +83,7 @@ class FleetPlan:
     signing: Signing | None = None
     clusters: int = 0
     insecure_dev: bool = False
+    websocket_port: int = 0
 
 
 async def make_fleet(
@@ -146,9 +148,9 @@ def _check(folder: Path, plan: FleetPlan) -> None:
 def _check_on_loopback(plan: FleetPlan) -> None:
     """Plaintext leaves this machine nowhere. Raises SettingsInvalid."""
     outside = [host for host in (*plan.hosts, plan.listen_host) if not is_loopback(host)]
-    if plan.nodes or outside:
+    if plan.nodes or plan.websocket_port or outside:
         raise SettingsInvalid(
-            "--insecure-dev is one server on this machine's loopback, nowhere else",
+            "--insecure-dev is one server on this machine's loopback, nowhere else, and takes no WebSockets",
             where=", ".join(outside),
             remedy="give --host 127.0.0.1; or leave --insecure-dev out, in a folder of its own",
         )
@@ -192,6 +194,7 @@ def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> Flee
         signing=known.signing,
         clusters=plan.clusters or known.capacity,
         insecure_dev=known.insecure_dev,
+        websocket_port=plan.websocket_port or known.websocket_port,
     )
 
 
@@ -215,8 +218,6 @@ async def _record(
     users += [UserPlace(one.file, one.name, OPERATORS, one.role, one.types) for one in people]
     nkeys = {one: await ensure_credential(folder, one, public, keys, now, say) for one in users}
     system, controller, *others = users
-    servers = [(node.host, node.port) for node in plan.nodes] or [(host, plan.port) for host in plan.hosts]
-    scheme = "nats" if plan.insecure_dev else "tls"
     accounts_signing = known.accounts_signing if known else (await _signer(keys, ACCOUNTS)).public_key
     with changing(folder):
         root = ensure_root(folder, root_key, known.operator if known else "")
@@ -224,7 +225,8 @@ async def _record(
     return FleetRecord(
         fleet=plan.fleet,
         epoch=known.epoch if known else 1,
-        bus_servers=tuple(f"{scheme}://{bracketed(host)}:{port}" for host, port in servers),
+        bus_servers=_addresses(plan),
+        websocket_port=plan.websocket_port,
         insecure_dev=bool(plan.insecure_dev),
         hosts=plan.hosts,
         listen=f"{bracketed(plan.listen_host)}:{plan.port}",
@@ -244,6 +246,16 @@ async def _record(
         revoked=known.revoked if known else (),
         vault=known.vault if known else None,
     )
+
+
+def _addresses(plan: FleetPlan) -> tuple[str, ...]:
+    """Those that a WebSocket takes come last: who has to take them finds them, the others never come so far."""
+    servers = [(node.host, node.port) for node in plan.nodes] or [(host, plan.port) for host in plan.hosts]
+    scheme: Scheme = "nats" if plan.insecure_dev else "tls"
+    found = [BusAddress(scheme, host, port) for host, port in servers]
+    if plan.websocket_port:
+        found += [BusAddress("wss", host, plan.websocket_port) for host, _ in servers]
+    return tuple(str(one) for one in found)
 
 
 async def _signer(keys: SigningKeys, name: str) -> Signer:
@@ -288,7 +300,8 @@ def write_controller(folder: Path, record: FleetRecord, before: FleetRecord | No
     gone = last.get("operators", {}).keys() - wanted["operators"].keys()
     kept = operators.items() if isinstance(operators, dict) else ()
     merged["operators"] = {key: name for key, name in kept if key not in gone} | wanted["operators"]
-    return merged != there and write_whole(file, json.dumps(merged, indent=2) + "\n")
+    # Who has put a login of a proxy into it has made it private, which it stays.
+    return merged != there and write_whole(file, json.dumps(merged, indent=2) + "\n", secret=is_private(file))
 
 
 def _controller(record: FleetRecord) -> dict[str, Any]:

@@ -123,13 +123,16 @@ async def read_uid(kube: Kube) -> str:
     return str(system["metadata"]["uid"])
 
 
-def joining_objects(manifests: Sequence[Mapping[str, Any]], token: JoinToken) -> list[Mapping[str, Any]]:
+def joining_objects(
+    manifests: Sequence[Mapping[str, Any]], token: JoinToken, proxy: str = ""
+) -> list[Mapping[str, Any]]:
     """The agent's objects in the order in which they can be applied, the Secret with the token among them."""
-    return in_order([*manifests, secret(token)])
+    return in_order([*manifests, secret(token, proxy)])
 
 
-def secret(token: JoinToken) -> dict[str, Any]:
-    """The Secret in which the agent finds the token, and puts what it becomes."""
+def secret(token: JoinToken, proxy: str = "") -> dict[str, Any]:
+    """The Secret in which the agent finds the token, and puts what it becomes; with the way through a proxy."""
+    data = {"token": token.text()} | ({"bus-proxy": proxy} if proxy else {})
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -139,7 +142,7 @@ def secret(token: JoinToken) -> dict[str, Any]:
             "labels": {"app.kubernetes.io/name": NAME, "app.kubernetes.io/managed-by": "fleetbus"},
         },
         "type": "Opaque",
-        "data": {"token": base64.b64encode(token.text().encode()).decode()},
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
     }
 
 

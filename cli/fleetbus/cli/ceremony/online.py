@@ -126,7 +126,7 @@ async def _check_certificates(settings: BusSettings) -> None:
     for address in settings.addresses():
         try:
             if address.encrypted:
-                await certificate_ends_at(address, settings.trust)
+                await certificate_ends_at(address, settings.trust, settings.proxy)
         except BusUnavailable as error:
             if error.error_code == CERTIFICATE:
                 raise

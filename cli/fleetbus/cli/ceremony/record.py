@@ -81,6 +81,8 @@ class FleetRecord(Received):
     bus_servers: tuple[str, ...]
     insecure_dev: bool = False
     """Made with --insecure-dev: no TLS, on this machine's loopback."""
+    websocket_port: int = 0
+    """Where WebSockets are taken besides; 0 for nowhere."""
     hosts: tuple[str, ...]
     listen: str
     nodes: tuple[Node, ...] = ()
