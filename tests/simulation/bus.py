@@ -15,10 +15,11 @@ from fleetbus.runtime import nats_service
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.nats_follow import REMOVED
 from fleetbus.runtime.ports import CaughtUp, Message, Put, Subscription
-from fleetbus.schemas import subjects
+from fleetbus.schemas import presence_subjects, subjects
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, NotPermitted
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES, STREAMS, Permissions
+from tests.simulation.bus_presence import advisory, listing
 from tests.simulation.bus_readers import LiveReader, StreamReader
 from tests.simulation.bus_streams import SimulatedStream, owner
 from tests.tokens import user_token
@@ -26,7 +27,7 @@ from tests.tokens import user_token
 
 @dataclass(frozen=True, slots=True)
 class BusFaults:
-    """How often what goes wrong, as shares of nudges or calls; times in seconds.
+    """How often what goes wrong, as shares of nudges, advisories or calls; times in seconds.
 
     `unacknowledged`: a write is stored and its acknowledgement lost. `lagging`: a direct get is answered by a
     replica that is up to `lag_s` behind. `cuts`: a call finds the connection cut for up to `cut_s`.
@@ -35,6 +36,7 @@ class BusFaults:
     nudges_lost: float = 0.0
     nudges_late: float = 0.0
     nudges_doubled: float = 0.0
+    advisories_lost: float = 0.0
     late_s: float = 2.0
     unacknowledged: float = 0.0
     lagging: float = 0.0
@@ -53,6 +55,8 @@ class SimulatedServer:
         self.faults = faults or BusFaults()
         self.streams = {stream.name: SimulatedStream(stream) for stream in STREAMS}
         self.buses: list[SimulatedBus] = []
+        self.connections = 0
+        self.tells_connections = True
 
     def bus(
         self, name: str, permissions: Permissions | None = None, *, account: str = "FLEET", user: str = ""
@@ -84,6 +88,11 @@ class SimulatedServer:
 
     def deliver(self, message: Message) -> int:
         """Give a message to who listens, one member of each queue; to how many."""
+        if question := presence_subjects.parse_realm_connections(message.subject):
+            online = [bus.identity for bus in self.buses if bus.connected]
+            told = self.tells_connections and question == subjects.MAIN
+            answer = listing(online, question, message.data) if told else b""
+            return self.deliver(Message(message.reply, answer))
         if any(bus.take_reply(message) for bus in self.buses):
             return 1
         hit = [
@@ -99,6 +108,15 @@ class SimulatedServer:
         for one in chosen:
             one.arrive(message)
         return len(chosen)
+
+    def tell(self, advisory: Message | None) -> None:
+        """Of a connection that was made or has ended."""
+        if (
+            advisory is not None
+            and self.tells_connections
+            and self.chance.random() >= self.faults.advisories_lost
+        ):
+            self.deliver(advisory)
 
     def _republish(self, message: Message, *, faulty: bool) -> None:
         faults, roll = self.faults, self.chance.random
@@ -131,6 +149,20 @@ class SimulatedBus:
         self._changed = asyncio.Event()
         self._expires_at = 0
         self._denied = False
+        self._come()
+
+    @property
+    def identity(self) -> tuple[int, dict[str, str], datetime]:
+        """Its connection's number, who it is, and since when."""
+        return self._number, self._identity, self._since
+
+    def _come(self) -> None:
+        self._server.connections += 1
+        self._number, self._since = self._server.connections, self._server.clock.now()
+        self._server.tell(advisory("connect", *self.identity))
+
+    def _go(self, reason: str) -> None:
+        self._server.tell(advisory("disconnect", *self.identity, reason))
 
     @property
     def connected(self) -> bool:
@@ -180,6 +212,8 @@ class SimulatedBus:
             self.come_online()
 
     def go_offline(self) -> None:
+        if self._online:
+            self._go("Client Closed")
         self._online = False
         self.as_of = None
         for waiting in self._inboxes.values():
@@ -193,6 +227,7 @@ class SimulatedBus:
         self._online, self._count = True, self._count + 1
         for follower in self._followers:
             follower.begin(self._server.streams[follower.stream], self._server.clock.now())
+        self._come()
         self._announce()
 
     async def publish(

@@ -52,6 +52,7 @@ def draw(chance: Random) -> Plan:
 
     bus = BusFaults(
         nudges_lost=share(0.8),
+        advisories_lost=share(0.5),
         nudges_late=share(0.5),
         nudges_doubled=share(0.3),
         late_s=chance.choice((0.05, 2.0, 20.0)),

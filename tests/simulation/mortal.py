@@ -90,6 +90,8 @@ class MortalBus(SimulatedBus):
         self._process.expect_alive()
 
     def _leave(self) -> None:
+        if self._online:
+            self._go("Client Closed")
         self._online = False
         self._server.buses.remove(self)
 

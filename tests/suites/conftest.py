@@ -41,7 +41,7 @@ async def buses(bus_fleet: FleetServer | None) -> AsyncIterator[Buses]:
         server = SimulatedServer(CLOCK, Random(1))
         yield Buses(
             server.bus("controller"),
-            server.bus("c1", streams.agent_permissions(C1), account="AGENTS", user="UAGENT"),
+            server.bus("c1", streams.agent_permissions(C1), account="AGENTS_main", user="UAGENT"),
             server.bus("operator", streams.operator_permissions(OPERATOR_KEY, "admin"), account="OPERATORS"),
             "UAGENT",
             "OPERATORS",

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Awaitable
 import orjson
 import pytest
 
+from fleetbus.runtime.nats_connections import list_connections
 from fleetbus.runtime.ports import Bus, Message, Put
-from fleetbus.schemas import subjects
+from fleetbus.schemas import presence_subjects, subjects
+from fleetbus.schemas.connections import Page, parse_connect, parse_disconnect
 from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPermitted
 from fleetbus.schemas.errors import SequenceConflict as Conflict
 from fleetbus.schemas.nats_jwt import read
@@ -257,3 +259,47 @@ async def test_the_server_says_which_credential_a_heartbeat_came_with(buses: Bus
         await buses.agent.publish(subjects.heartbeat(C1), b"", headers=forged)
         said = (await next_of(heartbeats)).headers["Nats-Request-Info"]
     assert read(orjson.loads(said)["jwt"]).subject == buses.agent_key
+
+
+# Who is connected
+
+
+async def test_the_server_tells_who_comes_and_who_leaves(buses: Buses) -> None:
+    async with buses.controller.subscribe(presence_subjects.ALL_PRESENCE) as advisories:
+        before = buses.agent.connection
+        await buses.agent.reconnect()
+        await soon(buses.agent.connection_changed(before))
+        first, second = await next_of(advisories), await next_of(advisories)
+    ended = next(parse_disconnect(one.data) for one in (first, second) if one.subject.endswith(".disconnect"))
+    made = next(parse_connect(one.data) for one in (first, second) if one.subject.endswith(".connect"))
+    assert {presence_subjects.parse_presence(one.subject) for one in (first, second)} == {
+        ("main", "connect"),
+        ("main", "disconnect"),
+    }
+    assert ended.connection.nkey == made.nkey == buses.agent_key
+    assert ended.connection.place != made.place
+    assert ended.reason == "Client Closed"
+
+
+async def test_the_server_lists_who_is_connected_and_only_those_of_the_realm(buses: Buses) -> None:
+    def keys(pages: list[Page]) -> list[str]:
+        return [one.nkey for page in pages for one in page.connections]
+
+    question, inbox = presence_subjects.realm_connections("main"), subjects.CONTROLLER_INBOX
+    pages = await list_connections(buses.controller, CLOCK, question, inbox, {})
+    assert keys(pages) == [buses.agent_key]
+    assert (
+        await list_connections(
+            buses.controller, CLOCK, presence_subjects.realm_connections("none"), inbox, {}
+        )
+        == []
+    )
+
+
+async def test_nobody_but_the_controller_is_told_who_is_connected(buses: Buses) -> None:
+    for bus in (buses.agent, buses.operator):
+        with pytest.raises((NotPermitted, BusUnavailable)):
+            async with bus.subscribe(presence_subjects.ALL_PRESENCE):
+                pass
+        with pytest.raises((NotPermitted, BusUnavailable)):
+            await bus.request(presence_subjects.realm_connections("main"), b"{}", timeout_s=0.5)

@@ -110,7 +110,7 @@ def _away(found: Overview) -> Check:
         "FB2001",
         "bad",
         f"{len(found.away)} of {counted(total, 'cluster')} away: {names}{more}",
-        why="its agent does not run, or does not reach the bus",
+        why="its agent does not run, does not reach the bus, or stands still",
         fix=AGENT_LOGS,
     )
 

@@ -14,7 +14,7 @@ TITLES = ["TIME", "TYPE", "REASON", "CLUSTER", "OBJECT", "MESSAGE"]
 WIDTHS = (8, 7, 18, 10, 18)
 """Least widths, so that lines written one by one stand below each other."""
 
-_AWAY = "Disconnected"
+_AWAY = ("Disconnected", "HeartbeatMissed", "Flapping")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class EventLine:
 
     @property
     def token(self) -> str:
-        if self.reason == _AWAY:
+        if self.reason in _AWAY:
             return "away"
         if self.severity != "Warning":
             return ""

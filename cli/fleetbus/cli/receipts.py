@@ -148,11 +148,20 @@ async def _who_is_away(fleet: Fleet, found: Revocation) -> None:
     if not pending:
         return
     rows = (await fleet.list("Cluster")).rows
-    away = {view.name_of(row.document) for row in rows if row.live.get("connected") is False} & pending
+    away = {view.name_of(row.document): _away(row.live) for row in rows}
     found.receipts = tuple(
-        Receipt(one.cluster, one.outcome, reason="Disconnected") if one.cluster in away else one
+        Receipt(one.cluster, one.outcome, reason=away[one.cluster])
+        if one.cluster in pending and away.get(one.cluster)
+        else one
         for one in found.receipts
     )
+
+
+def _away(live: Mapping[str, Any]) -> str:
+    """Why a cluster cannot be heard; '' for one that is."""
+    if live.get("connected") is False:
+        return "Disconnected"
+    return "HeartbeatMissed" if live.get("responsive") is False else ""
 
 
 def _exit_code(found: Revocation) -> int:

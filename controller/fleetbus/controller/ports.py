@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fleetbus.schemas.artifacts import Artifact
 from fleetbus.schemas.conditions import Condition
+from fleetbus.schemas.connections import Connection
 from fleetbus.schemas.desired import CommandList, Retired
 from fleetbus.schemas.documents import Status, Stored
 from fleetbus.schemas.events import Happened
@@ -28,6 +29,24 @@ Key = tuple[str, str]
 """(kind, name) of a document."""
 
 
+Link = Literal["unobserved", "connected", "disconnected", "flapping"]
+"""Whether the bus's servers have a connection of a cluster's key; `unobserved` when none of them has said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether a cluster is there, damped. Servers and heartbeats tell it unsigned: nothing but what is shown follows.
+
+    `responsive`: its heartbeats come; None while the first is awaited. `crowded`: more connections have its key than
+    its agent can need. `left`: why its last connection ended, in the server's words.
+    """
+
+    link: Link = "unobserved"
+    responsive: bool | None = None
+    crowded: bool = False
+    left: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterView:
     """One cluster as it is known now. States are verified; a refused one leaves the last good one and `refused`."""
@@ -40,16 +59,27 @@ class ClusterView:
     """By aspect; bodies as dicts, in the words of their capability."""
     results: Results | None = None
     commands: CommandList | None = None
+    presence: Presence = Presence()
     last_seen_at: datetime | None = None
-    server: str = ""
-    """The server of the bus that the agent says it is connected to; unsigned, as its heartbeats are."""
-    connected: bool = False
+    """When its last heartbeat came."""
+    connections: int = 0
+    connection: Connection | None = None
+    """The newest of them."""
     published: tuple[int, int] = (0, 0)
     """(epoch, serial) of the head that was published last."""
     published_set: str = ""
     refused: str = ""
     claimed: str = ""
     """Who else claims the name: one sentence that names both; empty for nobody."""
+
+    @property
+    def connected(self) -> bool:
+        return self.presence.link == "connected"
+
+    @property
+    def heard(self) -> bool:
+        """Whether what it said last is known to be so now: its heartbeats come."""
+        return self.presence.responsive is True and self.presence.link != "disconnected"
 
 
 @dataclass(frozen=True, slots=True)

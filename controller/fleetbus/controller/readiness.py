@@ -41,7 +41,7 @@ def with_readiness(
 def _seen(cluster: ClusterView, name: str, said: Readiness, condition: Condition) -> Condition:
     """What a cluster that is away said last is not known to be so now: then it is Unknown."""
     update: dict[str, object] = {"observed_generation": cluster.document.generation}
-    if condition.status != "True" and not cluster.connected:
+    if condition.status != "True" and not cluster.heard:
         update |= {
             "status": "Unknown",
             "reason": REASON_DISCONNECTED,

@@ -21,7 +21,7 @@ from fleetbus.controller.follow import Follow
 from fleetbus.controller.issuing import Issuer
 from fleetbus.controller.leader import Term
 from fleetbus.controller.ports import Capability, Ports
-from fleetbus.controller.presence import Presence
+from fleetbus.controller.presence import PresenceFollower
 from fleetbus.controller.publish import Publisher
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
@@ -83,7 +83,10 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     follow = Follow(bus, clock, known, time, seal=seal)
     publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, seal.sign, time)
     command_lists = CommandLists(bus, clock, known, statuses, fence, seal, time, audit)
-    emitter, presence = Emitter(bus, clock, known, statuses, recent, time), Presence(bus, clock, known)
+    emitter, presence = (
+        Emitter(bus, clock, known, statuses, recent, time),
+        PresenceFollower(bus, clock, known),
+    )
     removing, told = partial(_remove_cluster, bus, publisher, enrolments), (fleet.capabilities, fleet.ports)
     reconciler = Reconciler(clock, known, documents, statuses, artifacts, *told, removing)
     desk = Desk(
@@ -115,6 +118,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         await recent.load(bus)
         await _drop_orphans(known, statuses)
         presence.restore()
+        known.listeners.append(presence.changed)
         known.listeners += [emitter.changed, reconciler.changed, publisher.changed, command_lists.changed]
         await _say_ready(term, known, audit)
         for loop in (

@@ -6,13 +6,15 @@ Everything in here is rebuilt from the bus at each start.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
-from fleetbus.controller.ports import Change, ClusterView, Key, View
+from fleetbus.controller.ports import Change, ClusterView, Key, Presence, View
 from fleetbus.controller.worklist import Pulse
 from fleetbus.schemas.capabilities.clusters import ClusterSpec
+from fleetbus.schemas.connections import Connection
 from fleetbus.schemas.desired import CommandList, Head
 from fleetbus.schemas.documents import Status, Stored
 from fleetbus.schemas.errors import FleetbusError
@@ -177,23 +179,22 @@ class Known:
         if before is not None and before.claimed != sentence:
             self._put_view(replace(before, claimed=sentence), Change("state", CLUSTER, name, "claimed"))
 
-    def put_seen(self, name: str, at: datetime, server: str = "") -> None:
-        """A heartbeat came, through `server` of the bus if it said so."""
-        before = self._clusters.get(name)
-        if before is None or before.document.deleting is not None:
-            return
-        after = replace(before, last_seen_at=at, connected=True, server=server or before.server)
-        if before.connected:
-            self._clusters[name] = after
-            self._view = None
-            return
-        self._put_view(after, Change("presence", CLUSTER, name))
+    def put_seen(self, name: str, at: datetime) -> None:
+        """A heartbeat came."""
+        self._put_quietly(name, last_seen_at=at)
 
-    def put_away(self, name: str) -> None:
-        """No heartbeat came for too long."""
+    def put_connections(self, name: str, connections: Sequence[Connection]) -> None:
+        """Those of a cluster's key, the oldest first."""
         before = self._clusters.get(name)
-        if before is not None and before.connected:
-            self._put_view(replace(before, connected=False), Change("presence", CLUSTER, name))
+        newest = connections[-1] if connections else None
+        if before is None or (len(connections), newest) == (before.connections, before.connection):
+            return
+        self._put_quietly(name, connections=len(connections), connection=newest)
+
+    def put_presence(self, name: str, presence: Presence) -> None:
+        before = self._clusters.get(name)
+        if before is not None and before.presence != presence:
+            self._put_view(replace(before, presence=presence), Change("presence", CLUSTER, name))
 
     def tell(self, change: Change) -> None:
         self._view = None
@@ -221,6 +222,13 @@ class Known:
             published_set=head.set if head else "",
             commands=self.command_lists.get(view.id),
         )
+
+    def _put_quietly(self, name: str, **fields: Any) -> None:
+        """What only shows, and of which nobody is told."""
+        before = self._clusters.get(name)
+        if before is not None:
+            self._clusters[name] = replace(before, **fields)
+            self._view = None
 
     def _put_view(self, view: ClusterView, change: Change) -> None:
         self._clusters[view.id.name] = view

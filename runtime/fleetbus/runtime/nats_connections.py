@@ -1,22 +1,35 @@
-"""Who is connected to which server of the bus, and closing a connection: with the system account's credential."""
+"""Who is connected to which server of the bus, and closing a connection.
+
+With the system account's credential, but for `list_connections`: that asks about one realm, where another account
+imports the question.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus, Subscription
 from fleetbus.schemas import subjects
 from fleetbus.schemas.connections import (
+    PAGE,
     Connection,
     Page,
+    Place,
     connections_question,
     kick_request,
     parse_page,
 )
 from fleetbus.schemas.errors import MessageMalformed
+
+_FIRST_S = 3.0
+"""For so long the first server may take to answer, where it is not known which there are."""
+_OTHERS_S = 0.5
+"""After an answer for so long the next."""
+_MOST_PAGES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,45 @@ async def _gather(
         waited.discard(page.server)
         if not waited:
             return
+
+
+async def list_connections(
+    bus: Bus, clock: Clock, subject: str, inbox: str, known: Mapping[Place, Connection]
+) -> list[Page]:
+    """All pages that came (`known`: as in `parse_page`); none when nobody answers. Raises BusUnavailable.
+
+    Which servers there are is not known, so it is no snapshot: who comes or leaves meanwhile may be missing, and a
+    server that is slow is missing as a whole.
+    """
+    found: list[Page] = []
+    for number in range(_MOST_PAGES):
+        reply = f"{inbox}.{clock.identifier()}"
+        question = connections_question(offset=number * PAGE)
+        pages = [page async for page in _answers(bus, subject, question, reply, known)]
+        found += pages
+        if all(one.total <= (number + 1) * PAGE for one in pages):
+            break
+    return found
+
+
+async def _answers(
+    bus: Bus, subject: str, question: bytes, reply: str, known: Mapping[Place, Connection]
+) -> AsyncGenerator[Page, None]:
+    """A page a server, until no other comes."""
+    wait_s = _FIRST_S
+    async with bus.subscribe(reply) as answers:
+        await bus.publish(subject, question, reply=reply)
+        while True:
+            try:
+                async with asyncio.timeout(wait_s):
+                    answer = await anext(answers)
+            except (TimeoutError, StopAsyncIteration):
+                return
+            if not answer.data:
+                return  # The server's word that nobody listens there.
+            with suppress(MessageMalformed):
+                yield parse_page(answer.data, known)
+            wait_s = _OTHERS_S
 
 
 async def close_connection(bus: Bus, connection: Connection, *, timeout_s: float = 2.0) -> None:

@@ -11,11 +11,12 @@ users of that role and nothing else, and a changed permission needs no new token
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleetbus.schemas import subjects
+from fleetbus.schemas import presence_subjects, subjects
 from fleetbus.schemas.nats_jwt import Claims
 from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, TYPES_TAG, role_tag, types_tag
 from fleetbus.schemas.streams import (
@@ -58,6 +59,7 @@ _TYPES = f"{{{{tag({TYPES_TAG})}}}}"
 # Stand in a template's place where a permission is built; neither occurs in any other subject.
 _ANY_CLUSTER, _ANY_REALM = "x-any-cluster-x", "x-any-realm-x"
 _ANY_KEY = "U" + "A" * 55
+_ACCOUNT_KEY = re.compile(rf"\{{\{{({_AGENTS}[a-z0-9-]+)\}}\}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,16 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A subject of FLEET's. `share`: the service is told by the server who asks."""
+    """A subject of another account's. `share`: the service is told by the server who asks.
+
+    `to`: its name in this account, where that is another.
+    """
 
     kind: Literal["service", "stream"]
     subject: str
     share: bool = False
+    account: str = FLEET
+    to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +138,16 @@ def room(count: int, least: int) -> int:
 
 def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
     """All accounts of a fleet. `clusters`: for how many each realm has room, one realm an account."""
+    realms = sorted(clusters)
     return (
-        Account(SYS, (Role(SYSTEM),)),
-        Account(FLEET, (Role(CONTROLLER),), exports=_exports(), jetstream=True),
+        Account(SYS, (Role(SYSTEM),), exports=_presence_exports(realms)),
+        Account(
+            FLEET,
+            (Role(CONTROLLER),),
+            exports=_exports(),
+            imports=_presence_imports(realms),
+            jetstream=True,
+        ),
         Account(
             OPERATORS,
             (
@@ -203,6 +217,56 @@ def _exports() -> tuple[Export, ...]:
     )
 
 
+def _presence_exports(realms: Sequence[str]) -> tuple[Export, ...]:
+    """What the system's account lets out: who comes to, leaves and is in a realm's account, and nothing else."""
+    return tuple(
+        one
+        for realm in realms
+        for one in (
+            *(
+                Export("stream", presence_subjects.account_advisory(_key_of(realm), word))
+                for word in presence_subjects.ADVISORIES
+            ),
+            Export("service", presence_subjects.account_connections(_key_of(realm)), many=True),
+        )
+    )
+
+
+def _presence_imports(realms: Sequence[str]) -> tuple[Import, ...]:
+    """So the controller needs no credential of the system's account."""
+    return tuple(
+        one
+        for realm in realms
+        for one in (
+            *(
+                Import(
+                    "stream",
+                    presence_subjects.account_advisory(_key_of(realm), word),
+                    account=SYS,
+                    to=presence_subjects.presence(realm, word),
+                )
+                for word in presence_subjects.ADVISORIES
+            ),
+            Import(
+                "service",
+                presence_subjects.account_connections(_key_of(realm)),
+                account=SYS,
+                to=presence_subjects.realm_connections(realm),
+            ),
+        )
+    )
+
+
+def _key_of(realm: str) -> str:
+    """Stands for the public key of a realm's account, which the data do not know."""
+    return f"{{{{{agents_account(realm)}}}}}"
+
+
+def _filled(subject: str, keys: Keys) -> str:
+    """With the accounts' public keys in the places of `_key_of`."""
+    return _ACCOUNT_KEY.sub(lambda found: keys.accounts[found[1]], subject)
+
+
 def _agent_services(realm: str) -> tuple[str, ...]:
     get = subjects.direct_get
     return (
@@ -247,9 +311,9 @@ def account_claims(
         ],
     }
     if account.exports:
-        body["exports"] = [_export(one) for one in account.exports]
+        body["exports"] = [_export(one, keys) for one in account.exports]
     if account.imports:
-        body["imports"] = [_import(one, keys.accounts[FLEET]) for one in account.imports]
+        body["imports"] = [_import(one, keys) for one in account.imports]
     if revoked:
         body["revocations"] = dict(sorted(revoked.items()))
     return Claims("account", keys.accounts[account.name], signing_key, account.name, issued_at, body=body)
@@ -309,16 +373,23 @@ def _scope(role: Role, key: str) -> dict[str, Any]:
     return {"kind": "user_scope", "key": key, "role": role.name, "template": template, "description": ""}
 
 
-def _export(export: Export) -> dict[str, Any]:
+def _export(export: Export, keys: Keys) -> dict[str, Any]:
+    subject = _filled(export.subject, keys)
     answers = {"response_type": "Stream"} if export.many else {}
-    return {"name": export.subject, "subject": export.subject, "type": export.kind} | answers
+    return {"name": subject, "subject": subject, "type": export.kind} | answers
 
 
-def _import(imported: Import, account: str) -> dict[str, Any]:
+def _import(imported: Import, keys: Keys) -> dict[str, Any]:
+    subject = _filled(imported.subject, keys)
     sharing = {"share": True} if imported.share else {}
-    return {
-        "name": imported.subject,
-        "subject": imported.subject,
-        "account": account,
-        "type": imported.kind,
-    } | sharing
+    renamed = {"local_subject": imported.to} if imported.to else {}
+    return (
+        {
+            "name": subject,
+            "subject": subject,
+            "account": keys.accounts[imported.account],
+            "type": imported.kind,
+        }
+        | sharing
+        | renamed
+    )

@@ -343,7 +343,7 @@ class Overview(Received):
     """The term under which it writes; 0 while it does not lead."""
     tallies: tuple[Tally, ...] = ()
     away: tuple[str, ...] = ()
-    """Clusters that are not connected."""
+    """Clusters that are not connected, or whose heartbeats do not come."""
     problems: tuple[Problem, ...] = ()
     held: tuple[Problem, ...] = ()
     """Prunes and placements that wait for `fleetbus release`."""

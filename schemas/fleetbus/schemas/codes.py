@@ -127,8 +127,8 @@ CODES: Final[tuple[Code, ...]] = (
     Code(
         "FB2001",
         "Cluster away",
-        "The controller has not heard a cluster's agent for two heartbeats. What runs there goes on; it catches up "
-        "by itself when it is back.",
+        "The bus has no connection of a cluster's agent (Connected), or its heartbeats do not come (Responsive). "
+        "What runs there goes on; it catches up by itself when it is back.",
         f"Look at the agent there: `{AGENT_LOGS}`.",
     ),
     Code(

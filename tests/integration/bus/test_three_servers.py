@@ -32,6 +32,7 @@ from fleetbus.schemas.errors import BusUnavailable
 from fleetbus.schemas.streams import STREAMS
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import CLOCK, admitted
+from tests.followed import followed
 from tests.waiting import wait_until
 
 C1, C2 = ClusterId("main", "c1"), ClusterId("main", "c2")
@@ -114,6 +115,36 @@ async def test_it_goes_on_without_one(three: ThreeServers) -> None:
 
         assert await wait_until(goes_on, CLOCK, 40)
     await three.servers[0].start()
+
+
+async def test_a_cluster_that_moves_to_another_server_is_not_gone(three: ThreeServers) -> None:
+    """Not while two connections overlap, and not when its server dies, which tells nobody of anybody."""
+    agent = three.agents[C1]
+    here, there = (replace(agent, servers=(server,)) for server in agent.servers[1:])
+    async with NatsBus(replace(three.controller, servers=agent.servers[:1]), CLOCK) as controller:
+        await controller.wait_connected()
+        async with followed(controller, agent.credential.nkey) as found:
+            async with NatsBus(here, CLOCK) as first:
+                await first.wait_connected()
+                await found.until("connected", 1)
+                del found.links[:]
+                async with NatsBus(there, CLOCK) as second:
+                    await second.wait_connected()
+                    await found.until("connected", 2)
+                await found.until("connected", 1)
+                assert set(found.links) <= {"connected"}
+            await found.until("disconnected", 0)
+            async with NatsBus(replace(agent, servers=agent.servers[1:]), CLOCK) as mover:
+                await mover.wait_connected()
+                await found.until("connected", 1)
+                del found.links[:]
+                await three.servers[1].kill()
+                try:
+                    await found.until("connected", 2)
+                    await found.until("connected", 1)
+                finally:
+                    await three.servers[1].start()
+            assert set(found.links) <= {"connected"}
 
 
 async def test_every_server_knows_who_is_revoked(three: ThreeServers) -> None:

@@ -20,7 +20,7 @@ from fleetbus.controller.doors import api as door
 from fleetbus.controller.doors import enrolment
 from fleetbus.controller.issuing import LIFETIME_S, Issuer
 from fleetbus.controller.leader import Leader, Term
-from fleetbus.controller.ports import Ports
+from fleetbus.controller.ports import Capability, Ports
 from fleetbus.controller.term_work import Fleet, work
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.clock import SystemClock
@@ -72,6 +72,7 @@ async def controlling(
     gone: Sequence[str] = (),
     roles: Mapping[str, str] | None = None,
     *,
+    capabilities: Sequence[Capability] = TOYS,
     lifetime_s: float = LIFETIME_S,
 ) -> AsyncIterator[Controller]:
     async with NatsBus(server.settings("controller"), CLOCK) as bus:
@@ -81,7 +82,7 @@ async def controlling(
             clock=CLOCK,
             ports=Ports(CLOCK, None, work_dir),
             signing_key=SIGNING_KEY,
-            capabilities=TOYS,
+            capabilities=capabilities,
             operators=lambda: {key_of(server, who): name for who, name in OPERATOR_NAMES.items()},
             roles=lambda: server.role_keys if roles is None else roles,
             version="1.2.3",

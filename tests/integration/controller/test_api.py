@@ -223,7 +223,13 @@ async def test_a_watcher_is_answered_when_something_moves(
     async with controlling(fleet, tmp_path):
         await operator.wait_answered()
         await operator.apply(cluster_document("c1", fleet.public_key("c1")))
-        await CLOCK.sleep(0.3)
+
+        async def connected() -> bool:
+            rows = (await operator.ask("list", {"kind": "Cluster"}))["rows"]
+            conditions = rows[0]["document"]["status"].get("conditions", [])
+            return [one["status"] for one in conditions] == ["True"] * 2
+
+        assert await wait_until(connected, CLOCK, 10)
         version = (await operator.ask("list", {"kind": "Cluster"}))["version"]
         quiet = await operator.ask("watch", {"kind": "Cluster", "version": version, "waitS": 0.2})
         assert quiet["version"] == version

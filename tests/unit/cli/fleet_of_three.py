@@ -392,11 +392,25 @@ def rows(*documents: Json, **live: Any) -> list[api.Row]:
 
 def three_clusters() -> list[api.Row]:
     return [
-        *rows(cluster("dev-eu", "True", "Ready"), connected=True, lastSeenS=1.2),
-        *rows(cluster("edge-31", "Unknown", "Disconnected", nodes=1), connected=False, lastSeenS=840.0),
+        *rows(
+            cluster("dev-eu", "True", "Ready"),
+            connected=True,
+            responsive=True,
+            server="fleet-1",
+            lastSeenS=1.2,
+        ),
+        *rows(
+            cluster("edge-31", "Unknown", "Disconnected", nodes=1),
+            connected=False,
+            responsive=False,
+            lastSeenS=840.0,
+        ),
         *rows(
             cluster("prod-us", "False", "BundleNotReady", bundles_ready=6, nodes=50),
             connected=True,
+            responsive=True,
+            server="fleet-2",
+            connectedAt="2026-11-24T08:00:00+00:00",
             lastSeenS=0.4,
         ),
     ]

@@ -158,7 +158,8 @@ async def test_a_realms_account_is_made_before_its_first_cluster_joins(folder: P
     keys = FolderKeys(folder)
     assert not await ensure_realm(folder, "main", keys)
     assert await ensure_realm(folder, "edge", keys)
-    assert await issue(folder, keys, NOW) == ("AGENTS_edge",)
+    # In the order in which a running bus has to learn of them: who comes there is told by SYS to FLEET.
+    assert await issue(folder, keys, NOW) == ("SYS", "FLEET", "AGENTS_edge")
     account = read(read_token(folder, "AGENTS_edge"))
     assert all(".main." not in one["subject"] for one in account.body["imports"])
     settings = await asyncio.to_thread(load_settings, folder / "controller.json")

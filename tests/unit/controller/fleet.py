@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fleetbus.controller.ports import Capability, ClusterView, GroupAdmin, Key, Outcome, Ports, View
+from fleetbus.controller.ports import Capability, ClusterView, GroupAdmin, Key, Outcome, Ports, Presence, View
 from fleetbus.controller.readiness import with_readiness
 from fleetbus.controller.reconcile import next_status
 from fleetbus.runtime.clock import SystemClock
@@ -20,6 +20,8 @@ from fleetbus.schemas.states import Facts, Session, State
 from fleetbus.schemas.subjects import ClusterId
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+HERE = Presence("connected", responsive=True)
+AWAY = Presence("disconnected", responsive=False, left="Client Closed")
 FACTS = Facts(
     kubernetes_version="v1.36.3",
     nodes=3,
@@ -60,7 +62,7 @@ def cluster(
         document,
         session=session,
         facts=facts,
-        connected=connected,
+        presence=HERE if connected else AWAY,
         last_seen_at=NOW if connected else None,
         published=(1, 10),
     )

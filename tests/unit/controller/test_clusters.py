@@ -11,11 +11,23 @@ import pytest
 
 from fleetbus.controller.capabilities.clusters import CAPABILITY
 from fleetbus.controller.catalogue import CAPABILITIES
+from fleetbus.controller.ports import Presence
 from fleetbus.schemas.capabilities.bundles import BundleState
 from fleetbus.schemas.capabilities.secrets import SecretState
 from fleetbus.schemas.conditions import READY
 from fleetbus.schemas.documents import Status
-from tests.unit.controller.fleet import FACTS, Desk, cluster, condition, reporting, stored, types, with_bundle
+from tests.unit.controller.fleet import (
+    AWAY,
+    FACTS,
+    HERE,
+    Desk,
+    cluster,
+    condition,
+    reporting,
+    stored,
+    types,
+    with_bundle,
+)
 
 KEY = ("Cluster", "c1")
 
@@ -50,14 +62,63 @@ async def test_a_cluster_registers_goes_and_comes_back(desk: Desk) -> None:
     assert happened[0].message == "Kubernetes v1.36.3, 3 nodes, agent 0.1.0"
     assert desk.verdict(KEY, READY) == ("True", "Ready")
     assert desk.statuses[KEY].details["kubernetesVersion"] == "v1.36.3"
-    desk.clusters["c1"] = replace(desk.clusters["c1"], connected=False)
+    desk.clusters["c1"] = replace(desk.clusters["c1"], presence=AWAY)
     _, happened = await desk.reconcile(KEY)
     assert types(happened) == ["cluster.disconnected"]
     assert desk.verdict(KEY, READY) == ("Unknown", "Disconnected")
     assert (await desk.reconcile(KEY))[1] == []
-    desk.clusters["c1"] = replace(desk.clusters["c1"], connected=True)
+    desk.clusters["c1"] = replace(desk.clusters["c1"], presence=HERE)
     _, happened = await desk.reconcile(KEY)
     assert types(happened) == ["cluster.connected"]
+
+
+FLAPPING, STUCK = Presence("flapping", responsive=True), Presence("connected", responsive=False)
+CROWDED = replace(HERE, crowded=True)
+
+
+@pytest.mark.parametrize(
+    ("presence", "condition_", "told", "ready"),
+    [
+        (AWAY, ("Connected", "Unknown", "Disconnected"), ["cluster.disconnected"], "Unknown"),
+        (FLAPPING, ("Connected", "Unknown", "Flapping"), ["cluster.flapping"], "Unknown"),
+        (STUCK, ("Responsive", "False", "HeartbeatMissed"), ["cluster.unresponsive"], "False"),
+        (Presence("connected"), ("Responsive", "Unknown", "HeartbeatAwaited"), [], "Unknown"),
+        (CROWDED, ("NameUnique", "False", "TooManyConnections"), ["cluster.too-many-connections"], "False"),
+        (Presence("unobserved", True), ("Connected", "Unknown", "NotObserved"), [], "Unknown"),
+    ],
+)
+async def test_each_turn_of_presence_is_one_condition_and_at_most_one_event(
+    desk: Desk, presence: Presence, condition_: tuple[str, str, str], told: list[str], ready: str
+) -> None:
+    desk.join(cluster("c1"))
+    await desk.reconcile(KEY)
+    desk.clusters["c1"] = replace(desk.clusters["c1"], presence=presence)
+    _, happened = await desk.reconcile(KEY)
+    assert types(happened) == told
+    assert desk.verdict(KEY, condition_[0]) == condition_[1:]
+    assert desk.verdict(KEY, READY)[0] == ready
+    assert (await desk.reconcile(KEY))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("presence", "told"),
+    [(AWAY, "connected"), (FLAPPING, "connected"), (STUCK, "responsive")],
+)
+async def test_what_is_over_is_told(desk: Desk, presence: Presence, told: str) -> None:
+    desk.join(cluster("c1"))
+    await desk.reconcile(KEY)
+    for seen in (presence, HERE):
+        desk.clusters["c1"] = replace(desk.clusters["c1"], presence=seen)
+        _, happened = await desk.reconcile(KEY)
+    assert types(happened) == [f"cluster.{told}"]
+    assert desk.verdict(KEY, READY) == ("True", "Ready")
+
+
+async def test_why_a_connection_ended_is_said_also_by_the_next_controller(desk: Desk) -> None:
+    desk.join(cluster("c1", presence=replace(AWAY, left="Stale Connection")))
+    await desk.reconcile(KEY)
+    assert "Stale Connection" in desk.condition(KEY, "Connected").message
+    assert desk.statuses[KEY].details["left"] == "Stale Connection"
 
 
 async def test_a_new_agent_is_told_once(desk: Desk) -> None:
@@ -150,7 +211,7 @@ async def test_what_is_known_of_an_away_cluster_stays(desk: Desk) -> None:
     desk.join(cluster("c1"))
     bundle(desk, conditions=(condition("Ready", "False", "ApplyRefused", "denied"),))
     await desk.reconcile(KEY)
-    desk.clusters["c1"] = replace(desk.clusters["c1"], connected=False)
+    desk.clusters["c1"] = replace(desk.clusters["c1"], presence=AWAY)
     await desk.reconcile(KEY)
     assert desk.verdict(KEY, READY) == ("Unknown", "Disconnected")
     assert desk.statuses[KEY].details["nodes"] == 3

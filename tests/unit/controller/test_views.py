@@ -13,6 +13,7 @@ from fleetbus.schemas.documents import Status, Stored
 from fleetbus.schemas.events import Happened, Outbox
 from fleetbus.schemas.states import Facts, State
 from fleetbus.schemas.subjects import ClusterId
+from tests.unit.controller.fleet import AWAY, HERE
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 KEY = ("Cluster", "c1")
@@ -102,10 +103,9 @@ def test_presence_is_told_when_it_turns() -> None:
     known.put_document(cluster())
     changes = heard(known)
     version = known.version("Cluster")
-    for _ in range(3):
+    for presence in (HERE, HERE, AWAY, AWAY):
         known.put_seen("c1", NOW)
-    known.put_away("c1")
-    known.put_away("c1")
+        known.put_presence("c1", presence)
     assert [change.what for change in changes] == ["presence", "presence"]
     assert known.version("Cluster") == version + 2
     assert known.view().clusters["c1"].last_seen_at == NOW

@@ -128,13 +128,15 @@ def test_only_those_of_fleet_and_sys_may_do_everything_in_their_account() -> Non
     assert open_ == {(SYS, SYSTEM), (FLEET, CONTROLLER)}
 
 
-def test_only_fleet_has_jetstream_and_exports_and_the_others_import_from_it() -> None:
+def test_only_fleet_has_jetstream_and_the_others_import_from_it() -> None:
     for name in ACCOUNTS:
         limits = body(name)["limits"]
         assert ("disk_storage" in limits) == (name == FLEET)
         assert limits["disallow_bearer"]
         assert "leaf" not in limits
-        assert {one["account"] for one in body(name).get("imports", [])} <= {KEYS.accounts[FLEET]}
+        assert bool(body(name).get("exports")) == (name in (FLEET, SYS))
+        imports = {one["account"] for one in body(name).get("imports", [])}
+        assert imports <= {KEYS.accounts[SYS if name == FLEET else FLEET]}
     exported = {(one["type"], one["subject"]) for one in body(FLEET)["exports"]}
     for name in (OPERATORS, *(agents_account(realm) for realm in REALMS)):
         for one in body(name)["imports"]:
@@ -142,6 +144,23 @@ def test_only_fleet_has_jetstream_and_exports_and_the_others_import_from_it() ->
                 kind == one["type"] and subjects.matches(subject, one["subject"])
                 for kind, subject in exported
             ), one
+
+
+def test_of_the_systems_account_only_who_is_connected_to_a_realm_is_told_and_only_to_fleet() -> None:
+    exported = {(one["type"], one["subject"]) for one in body(SYS)["exports"]}
+    assert exported == {
+        told
+        for key in ("AAGENTS_main", "AAGENTS_edge")
+        for told in (
+            ("stream", f"$SYS.ACCOUNT.{key}.CONNECT"),
+            ("stream", f"$SYS.ACCOUNT.{key}.DISCONNECT"),
+            ("service", f"$SYS.REQ.ACCOUNT.{key}.CONNZ"),
+        )
+    }
+    imports = {one["local_subject"]: one["subject"] for one in body(FLEET)["imports"]}
+    assert imports["fleet.v1.presence.edge.connect"] == "$SYS.ACCOUNT.AAGENTS_edge.CONNECT"
+    assert imports["fleet.v1.connections.main"] == "$SYS.REQ.ACCOUNT.AAGENTS_main.CONNZ"
+    assert {(one["type"], one["subject"]) for one in body(FLEET)["imports"]} == exported
 
 
 def test_a_realms_agents_reach_no_other_realm() -> None:

@@ -34,7 +34,27 @@ def _labels(seen: Seen) -> str:
 
 
 def _connected_to(seen: Seen) -> str:
-    return str(seen.live.get("server") or "")
+    return str(seen.live.get("server") or "") if seen.live.get("connected") else ""
+
+
+def _responsive(seen: Seen) -> str:
+    return "yes" if seen.live.get("responsive") else "no"
+
+
+def _agent(seen: Seen) -> str:
+    """That it is connected, and since when; when it was heard; its version."""
+    live, parts = seen.live, ["not connected"]
+    if live.get("connected"):
+        since = f", for {age(live['connectedAt'], seen.now)}" if live.get("connectedAt") else ""
+        parts = [f"connected to {live.get('server') or UNKNOWN}{since}"]
+    seconds = live.get("lastSeenS")
+    if isinstance(seconds, (int, float)):
+        parts.append(f"heard {duration(seconds)} ago")
+    else:
+        parts.append("not heard yet")
+    if version := seen.details.get("agentVersion"):
+        parts.append(f"version {version}")
+    return "; ".join(parts)
 
 
 def _ready_of(capability: str) -> Read:
@@ -47,7 +67,7 @@ def _ready(contents: view.Json, capability: str) -> str:
 
 
 def _describe(output: Output, seen: Seen) -> None:
-    details, live = seen.details, seen.live
+    details = seen.details
     spec = view.spec(seen.document)
     heading(output, "Identity", f"realm {spec.get('realm', 'main')}, uid {spec.get('uid') or UNKNOWN}")
     if spec.get("owner"):
@@ -61,10 +81,7 @@ def _describe(output: Output, seen: Seen) -> None:
             f"{details.get('provider') or NONE} {details.get('region') or ''}".strip(),
         ]
         heading(output, "Kubernetes", "  ".join(parts))
-    seconds = live.get("lastSeenS")
-    seen_text = f"seen {duration(seconds)} ago" if isinstance(seconds, (int, float)) else "not seen yet"
-    version = details.get("agentVersion")
-    heading(output, "Agent", f"{seen_text}{f', version {version}' if version else ''}")
+    heading(output, "Agent", _agent(seen))
     labels = view.metadata(seen.document).get("labels") or {}
     heading(output, "Labels", " ".join(f"{key}={value}" for key, value in sorted(labels.items())) or NONE)
     contents = view.inner(details, "contents")
@@ -85,6 +102,7 @@ SHOWN = Shown(
         Column("REGION", detail("region"), wide=True),
         Column("AGENT", detail("agentVersion"), wide=True),
         Column("CONNECTED-TO", _connected_to, wide=True),
+        Column("RESPONSIVE", _responsive, wide=True),
         Column("LABELS", _labels, wide=True),
     ),
     describe=_describe,

@@ -87,7 +87,7 @@ class _Door:
         record = desk.enrolments.read(cluster)
         seen = Seen(
             desk.clock.now(),
-            alive=view is not None and view.connected,
+            alive=view is not None and (view.connected or view.heard),
             elsewhere=desk.enrolments.elsewhere(cluster, request.nkey, request.uid),
             revoked=desk.enrolments.revoked(request.nkey, request.former),
         )

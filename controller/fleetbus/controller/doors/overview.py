@@ -51,7 +51,7 @@ async def overview(desk: Desk, request: Request) -> Mapping[str, object]:
 
 
 def _is_away(cluster: ClusterView) -> bool:
-    return not cluster.connected and not _has_left(cluster.document)
+    return not cluster.heard and not _has_left(cluster.document)
 
 
 def _has_left(stored: Stored) -> bool:

@@ -144,9 +144,13 @@ def _live(desk: Desk, stored: Stored, now: datetime) -> dict[str, Any]:
     view = desk.known.cluster(stored.name) if stored.kind == CLUSTER else None
     if view is not None:
         live["connected"] = view.connected
+        live["responsive"] = view.presence.responsive is True
+        live["connections"] = view.connections
         live["published"] = list(view.published)
-        if view.server:
-            live["server"] = view.server
+        if view.connection is not None:
+            live["server"] = view.connection.server
+            if view.connection.since is not None:
+                live["connectedAt"] = view.connection.since.isoformat()
         if view.last_seen_at is not None:
             live["lastSeenAt"] = view.last_seen_at.isoformat()
             live["lastSeenS"] = round(max(0.0, (now - view.last_seen_at).total_seconds()), 1)

@@ -41,8 +41,6 @@ async def retire(desk: Desk, request: Request) -> Mapping[str, object]:
             stored = await _bury(desk, stored, asked, author, beside)
         elif beside is not None:
             await desk.enrolments.write(after, entry)
-    # What it said last is no sign of life any more.
-    desk.known.put_away(cluster.name)
     gone = stored is None or not asked.purge or await _is_gone(desk, stored)
     message = "; ".join((_told(record, after), _kept(asked, stored, gone=gone)))
     generation = stored.generation if stored else 0

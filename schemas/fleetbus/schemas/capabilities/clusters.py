@@ -13,17 +13,25 @@ CAPABILITY = "clusters"
 ASPECTS = ("session", "facts")
 
 CONNECTED = "Connected"
-"""The agent has been heard within two heartbeats."""
+"""The bus's servers have a connection of its key."""
+RESPONSIVE = "Responsive"
+"""Its heartbeats come: two have not been missed."""
 SYNCED = "Synced"
 """Its agent has accepted the newest head; whether what it names is applied, each document says."""
 LEAVING = "Leaving"
 """It is no member of the fleet any more."""
 NAME_UNIQUE = "NameUnique"
-"""False while another cluster claims this one's name."""
-CONDITIONS = (CONNECTED, SYNCED, LEAVING, NAME_UNIQUE)
+"""False while another cluster claims this one's name, or more connections have its key than its agent can need."""
+CONDITIONS = (CONNECTED, RESPONSIVE, SYNCED, LEAVING, NAME_UNIQUE)
 
 REASON_REGISTERED = "Registered"
+REASON_CONNECTED = "ConnectionOpen"
+REASON_FLAPPING = "Flapping"
+REASON_UNOBSERVED = "NotObserved"
 REASON_HEARTBEAT = "HeartbeatReceived"
+REASON_HEARTBEAT_AWAITED = "HeartbeatAwaited"
+REASON_HEARTBEAT_MISSED = "HeartbeatMissed"
+REASON_TOO_MANY = "TooManyConnections"
 REASON_NEVER_SEEN = "NeverSeen"
 REASON_DISCONNECTED = "Disconnected"
 REASON_BEHIND = "Behind"
@@ -49,6 +57,10 @@ REASON_NO_MEMBER = "NoMember"
 EVENT_REGISTERED = "cluster.registered"
 EVENT_DISCONNECTED = "cluster.disconnected"
 EVENT_CONNECTED = "cluster.connected"
+EVENT_FLAPPING = "cluster.flapping"
+EVENT_RESPONSIVE = "cluster.responsive"
+EVENT_UNRESPONSIVE = "cluster.unresponsive"
+EVENT_TOO_MANY = "cluster.too-many-connections"
 EVENT_SESSION = "cluster.agent-started"
 EVENT_REVOKED = "cluster.revoked"
 EVENT_RETIRED = "cluster.retired"
@@ -112,3 +124,5 @@ class ClusterDetails(Received):
     published_serial: int = 0
     registered: bool = False
     agent_started_at: Moment | None = None
+    left: str = ""
+    """Why its last connection ended, in the words of the bus's server."""

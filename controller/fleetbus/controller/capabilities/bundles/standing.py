@@ -76,7 +76,7 @@ def judge(cluster: ClusterView, wanted: Wanted) -> InCluster:
         or report.artifact != wanted.artifact
         or report.generation < wanted.generation
     ):
-        if cluster.connected:
+        if cluster.heard:
             return InCluster(name, Standing.BEHIND, report, words.REASON_PROGRESSING, "")
         return InCluster(name, Standing.AWAY, report, words.REASON_CLUSTERS_AWAY, "is away")
     applied, healthy = find(report.conditions, words.APPLIED), find(report.conditions, words.HEALTHY)

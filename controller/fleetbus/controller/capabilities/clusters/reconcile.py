@@ -9,6 +9,7 @@ from functools import partial
 from fleetbus.controller.capabilities.clusters.transitions import transitions
 from fleetbus.controller.decisions.placed import Placements
 from fleetbus.controller.ports import Capability, Change, ClusterView, Key, Outcome, Ports, View
+from fleetbus.schemas.accounts import CONNECTIONS_AN_AGENT
 from fleetbus.schemas.agent_pod import AGENT_LOGS
 from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.capabilities.clusters import ClusterDetails, ClusterSpec
@@ -55,6 +56,7 @@ async def reconcile(document: Stored, view: View, ports: Ports, now: datetime) -
 
     conditions = [
         condition(words.CONNECTED, *_connected(cluster, details)),
+        condition(words.RESPONSIVE, *_responsive(cluster, details)),
         condition(words.SYNCED, *_synced(cluster)),
         condition(words.NAME_UNIQUE, *_unique(cluster)),
     ]
@@ -63,22 +65,45 @@ async def reconcile(document: Stored, view: View, ports: Ports, now: datetime) -
 
 def _connected(cluster: ClusterView, details: ClusterDetails) -> tuple[Status, str, str]:
     """Unknown and not False: what is away cannot be seen, and comes back by itself."""
-    if cluster.connected and details.registered:
-        return "True", words.REASON_HEARTBEAT, ""
     if not details.registered:
         command = f"fleetbus cluster join {cluster.id.name}"
         return "Unknown", words.REASON_NEVER_SEEN, f"no agent has registered yet; {command} prepares one"
-    return (
-        "Unknown",
-        words.REASON_DISCONNECTED,
-        f"no heartbeat; {AGENT_LOGS}",
-    )
+    match cluster.presence.link:
+        case "connected":
+            return "True", words.REASON_CONNECTED, ""
+        case "flapping":
+            message = f"its connection is lost and made again all the time; {AGENT_LOGS}"
+            return "Unknown", words.REASON_FLAPPING, message
+        case "unobserved":
+            message = "the bus's servers do not tell who is connected; `fleetbus init --online` mends it"
+            return "Unknown", words.REASON_UNOBSERVED, message
+        case "disconnected":
+            why = f"its connection has ended: {details.left}" if details.left else "it has no connection"
+            return "Unknown", words.REASON_DISCONNECTED, f"{why}; {AGENT_LOGS}"
+
+
+def _responsive(cluster: ClusterView, details: ClusterDetails) -> tuple[Status, str, str]:
+    """Of one that is not connected nothing can be said."""
+    presence = cluster.presence
+    if not details.registered:
+        return "Unknown", words.REASON_NEVER_SEEN, "no agent has registered yet"
+    if presence.link == "disconnected":
+        return "Unknown", words.REASON_DISCONNECTED, "it is not connected"
+    if presence.responsive is None:
+        return "Unknown", words.REASON_HEARTBEAT_AWAITED, "connected, and not heard yet"
+    if presence.responsive:
+        return "True", words.REASON_HEARTBEAT, ""
+    return "False", words.REASON_HEARTBEAT_MISSED, f"no heartbeat comes from its agent; {AGENT_LOGS}"
 
 
 def _unique(cluster: ClusterView) -> tuple[Status, str, str]:
     if cluster.claimed:
         name = cluster.id.name
         return "False", words.REASON_NAME_CLAIMED, f"{cluster.claimed}; `fleetbus cluster dismiss {name}`"
+    if cluster.presence.crowded:
+        copy = f"more than {CONNECTIONS_AN_AGENT} connections have its key: who else has its Secret?"
+        again = f"`fleetbus cluster join {cluster.id.name}` gives it another key"
+        return "False", words.REASON_TOO_MANY, f"{copy} {again}"
     return "True", words.REASON_ENROLLED, ""
 
 
@@ -110,6 +135,7 @@ def _details(cluster: ClusterView, before: ClusterDetails) -> ClusterDetails:
             "agent_started_at": session.started_at if session else before.agent_started_at,
             "published_serial": cluster.published[1],
             "registered": before.registered or (session is not None and facts is not None),
+            "left": cluster.presence.left,
         }
     )
     return _with_serials(details, before, cluster)

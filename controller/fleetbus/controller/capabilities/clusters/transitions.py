@@ -18,18 +18,15 @@ def transitions(document: Stored, old: Status | None, new: Status) -> Sequence[H
     after = ClusterDetails.from_json(new.details)
     was = old.conditions if old else ()
     return (
-        *_seen(document, before, after, find(was, words.CONNECTED), find(new.conditions, words.CONNECTED)),
+        *_agents(document, before, after),
+        *_seen(document, find(was, words.CONNECTED), find(new.conditions, words.CONNECTED)),
+        *_heard(document, find(was, words.RESPONSIVE), find(new.conditions, words.RESPONSIVE)),
+        *_crowded(document, find(was, words.NAME_UNIQUE), find(new.conditions, words.NAME_UNIQUE)),
         *_refused(document, find(was, words.SYNCED), find(new.conditions, words.SYNCED)),
     )
 
 
-def _seen(
-    document: Stored,
-    before: ClusterDetails,
-    after: ClusterDetails,
-    was: Condition | None,
-    now: Condition | None,
-) -> Iterator[Happened]:
+def _agents(document: Stored, before: ClusterDetails, after: ClusterDetails) -> Iterator[Happened]:
     if after.registered and not before.registered:
         message = f"Kubernetes {after.kubernetes_version}, {after.nodes} nodes, agent {after.agent_version}"
         yield _event(document, words.EVENT_REGISTERED, words.REASON_REGISTERED, message)
@@ -37,12 +34,32 @@ def _seen(
         yield _event(
             document, words.EVENT_SESSION, words.REASON_AGENT_STARTED, f"agent {after.agent_version}"
         )
+
+
+def _seen(document: Stored, was: Condition | None, now: Condition | None) -> Iterator[Happened]:
+    """Each turn once. While it flaps nothing is told; when it has ended, how it is then."""
+    if was is None or now is None or was.reason == now.reason:
+        return
+    if now.status == "True" and was.reason in (words.REASON_DISCONNECTED, words.REASON_FLAPPING):
+        yield _event(document, words.EVENT_CONNECTED, now.reason, "it is connected again")
+    elif now.reason == words.REASON_DISCONNECTED:
+        yield _event(document, words.EVENT_DISCONNECTED, now.reason, now.message, "Warning")
+    elif now.reason == words.REASON_FLAPPING:
+        yield _event(document, words.EVENT_FLAPPING, now.reason, now.message, "Warning")
+
+
+def _heard(document: Stored, was: Condition | None, now: Condition | None) -> Iterator[Happened]:
     if was is None or now is None:
         return
-    if now.status == "True" and was.reason == words.REASON_DISCONNECTED:
-        yield _event(document, words.EVENT_CONNECTED, now.reason, "it is heard again")
-    if now.reason == words.REASON_DISCONNECTED and was.reason != now.reason:
-        yield _event(document, words.EVENT_DISCONNECTED, now.reason, "no heartbeat", "Warning")
+    if now.status == "False" and was.status != "False":
+        yield _event(document, words.EVENT_UNRESPONSIVE, now.reason, now.message, "Warning")
+    elif now.status == "True" and was.status == "False":
+        yield _event(document, words.EVENT_RESPONSIVE, now.reason, "its heartbeats come again")
+
+
+def _crowded(document: Stored, was: Condition | None, now: Condition | None) -> Iterator[Happened]:
+    if now is not None and now.reason == words.REASON_TOO_MANY and (was is None or was.reason != now.reason):
+        yield _event(document, words.EVENT_TOO_MANY, now.reason, now.message, "Warning")
 
 
 def _refused(document: Stored, was: Condition | None, now: Condition | None) -> Iterator[Happened]:

@@ -33,7 +33,7 @@ def judge(cluster: ClusterView, document: Stored) -> InCluster:
         return InCluster(name, True, False, "True", words.REASON_REVOKED, "", report)
     current = report is not None and report.generation >= document.generation and not report.removed
     if report is None or not current or (document.revoked and report.condition.status == "True"):
-        away = not cluster.connected
+        away = not cluster.heard
         reason = words.REASON_CLUSTERS_AWAY if away else words.REASON_PROGRESSING
         return InCluster(name, False, away, "Unknown", reason, "is away" if away else "", report)
     condition = report.condition
