@@ -82,7 +82,7 @@ class CommandLists:
             if view is None:
                 raise NotFound(f"there is no cluster `{cluster[:63]}`", remedy="see `fleetbus get clusters`")
             if view.document.deleting:
-                raise NotPossible(f"cluster {cluster} is being removed")
+                raise NotPossible(f"cluster {cluster} has left the fleet")
             if not uid_of(view):
                 raise NotPossible(f"cluster {cluster} has never reported", remedy="start its agent first")
             if view.id in self._doubtful:

@@ -12,13 +12,15 @@ from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas import subjects
 from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.credentials import Credential
+from fleetbus.schemas.documents import API_VERSION
 from fleetbus.schemas.errors import AlreadyExists, NotPossible
 from fleetbus.schemas.events import CloudEvent
 from fleetbus.schemas.nats_jwt import verify
 from fleetbus.schemas.nkeys import seed_of
+from fleetbus.schemas.signing import signer
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import CLOCK, FleetServer
-from tests.integration.controller.enrolling import Candidate, admitted_token
+from tests.integration.controller.enrolling import Candidate, admitted_token, ask
 from tests.integration.controller.people import Operator, controlling, events
 from tests.waiting import wait_until
 
@@ -160,3 +162,36 @@ async def test_it_waits_until_an_operator_approves(
         await operator.ask("approve", {"name": "new", "nkey": first.nkey})
         assert (await thief.enrol(token)).outcome == "refused"
         assert (await first.enrol(token)).outcome == "admitted"
+
+
+async def test_a_revoked_key_is_refused_by_every_later_controller_under_every_name(
+    fleet: FleetServer, bus: NatsBus, operator: Operator, tmp_path: Path
+) -> None:
+    """Also after everything else of the name is gone, as the key that a cluster had before, and in a document."""
+    first = Candidate("uid-1")
+    async with controlling(fleet, tmp_path):
+        await operator.wait_answered()
+        answer = await first.enrol(await admitted_token(fleet, operator, "gone"))
+        await operator.ask("retire", {"name": "gone", "left": "revoked", "purge": True})
+    async with controlling(fleet, tmp_path, "two", ["one"]):
+        await operator.wait_answered()
+        renewed = await first.renew(fleet, ClusterId("main", "gone"), answer.renewer)
+        assert (renewed.reason, renewed.user) == (words.REASON_KEY_REVOKED, "")
+        for name in ("gone", "another"):
+            asked = await first.enrol(await admitted_token(fleet, operator, name))
+            assert (asked.reason, asked.user) == (words.REASON_KEY_REVOKED, "")
+        follower, token = Candidate("uid-1"), await admitted_token(fleet, operator, "gone")
+        async with token.bus() as joining:
+            shown = follower.request(former=first.nkey)
+            sign = signer(token.key, follower.key, first.key)
+            refused = await ask(joining, subjects.enrol(token.cluster), shown, sign)
+        assert (refused.reason, refused.user) == (words.REASON_KEY_REVOKED, "")
+        spec = {"realm": "main", "key": first.nkey, "uid": "uid-1"}
+        metadata = {"name": "third"}
+        with pytest.raises(NotPossible, match="was revoked"):
+            await operator.apply(
+                {"apiVersion": API_VERSION, "kind": "Cluster", "metadata": metadata, "spec": spec}
+            )
+        # By its new key alone it comes back.
+        assert (await follower.enrol(token)).outcome == "admitted"
+        assert (await document(operator, "gone"))["spec"]["key"] == follower.nkey

@@ -10,7 +10,8 @@ import pytest
 
 from fleetbus.cli import exit_codes
 from fleetbus.runtime.bus import NatsBus
-from fleetbus.schemas.errors import VaultForbidden
+from fleetbus.schemas.capabilities.clusters import REASON_KEY_REVOKED
+from fleetbus.schemas.errors import NotFound, VaultForbidden
 from tests.bus_server import CLOCK
 from tests.integration.parting.conftest import Member, Stand, without
 from tests.waiting import wait_until
@@ -70,6 +71,16 @@ async def test_with_vault_away_the_rest_is_done_and_the_exit_code_tells(stand: S
         ran = await stand.run("cluster", "revoke", "sealed", "--yes")
         assert (ran.code, ran.err) == (0, ""), ran
         await shut_out(stand, member, bus)
+    assert (await stand.run("cluster", "retire", "sealed", "--purge", "--yes")).code == 0
+    with pytest.raises(NotFound):
+        await stand.operator.ask("list", {"kind": "Cluster", "names": ["sealed"]})
+    assert await refused_again(stand, member)
+
+
+async def refused_again(stand: Stand, member: Member) -> bool:
+    """By the controller, which remembers the key of a name that is gone."""
+    answer = await member.candidate.enrol(await stand.token(member.cluster.name))
+    return answer.reason == REASON_KEY_REVOKED
 
 
 async def test_without_a_controller_who_is_connected_is_shut_out_all_the_same(

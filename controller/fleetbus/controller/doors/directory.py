@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from fleetbus.controller.audit import Author
 from fleetbus.controller.desk import Desk
+from fleetbus.controller.doors.retiring import refuse_revoked
 from fleetbus.controller.doors.validation import validated
 from fleetbus.controller.manifests_yaml import load_documents
 from fleetbus.controller.views import FLEET_STATUS
@@ -81,7 +83,7 @@ async def _apply(desk: Desk, name: str, found: _Found) -> str:
         if found.problem:
             raise DocumentInvalid(found.problem)
         documents = await asyncio.to_thread(_documents, found.text, name)
-        applied = await desk.documents.apply(documents, author)
+        applied = await desk.documents.apply(documents, author, permit=partial(refuse_revoked, desk))
     except Transient:
         raise
     except FleetbusError as error:

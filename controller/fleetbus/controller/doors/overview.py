@@ -65,7 +65,8 @@ def _ready(desk: Desk, key: tuple[str, str]) -> Condition | None:
 
 
 def _tally(desk: Desk, kind: str) -> api.Tally:
-    found = [_ready(desk, stored.key) for stored in desk.known.view().of_kind(kind)]
+    there = (stored for stored in desk.known.view().of_kind(kind) if not _has_left(stored))
+    found = [_ready(desk, stored.key) for stored in there]
     return api.Tally(
         kind=kind, count=len(found), ready=sum(1 for one in found if one and one.status == "True")
     )

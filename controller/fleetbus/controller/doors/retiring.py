@@ -47,6 +47,18 @@ async def retire(desk: Desk, request: Request) -> Mapping[str, object]:
     return api.Accepted(kind=CLUSTER, name=cluster.name, message=message, generation=generation).as_json()
 
 
+def refuse_revoked(desk: Desk, before: Stored | None, after: Stored) -> None:
+    """No document makes a revoked key a member's again, whoever applies it. Raises NotPossible."""
+    if after.kind != CLUSTER or (before is not None and before.spec.get("key") == after.spec.get("key")):
+        return
+    revoked = desk.enrolments.revoked(str(after.spec.get("key") or ""))
+    if revoked is not None:
+        raise NotPossible(
+            f"the key of cluster {after.name} was {revoked.left} at {revoked.at:%Y-%m-%d %H:%M} UTC",
+            remedy=f"let it join with a new token: fleetbus cluster join {after.name}",
+        )
+
+
 def _named(desk: Desk, asked: RetireRequest) -> ClusterId:
     """The cluster of this name; one without a document is known by its record. Raises NotFound, NotPossible."""
     stored = desk.known.document((CLUSTER, asked.name))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fleetbus.controller.audit import Author, Entry
 from fleetbus.controller.desk import Desk, Request
+from fleetbus.controller.doors.retiring import refuse_revoked
 from fleetbus.controller.doors.validation import known_kind, validated
 from fleetbus.controller.ports import Key
 from fleetbus.schemas import api, conditions
@@ -27,6 +28,7 @@ async def apply(desk: Desk, request: Request) -> Result:
     author = request.author("apply", asked.reason)
 
     def permit(before: Stored | None, after: Stored) -> None:
+        refuse_revoked(desk, before, after)
         if not _is_another_cluster(before, after) or suffices(request.role, IDENTITY_NEEDS):
             return
         what = f"to {'change the identity of' if before else 'add'} cluster {after.name}"
