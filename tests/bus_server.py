@@ -76,9 +76,10 @@ class FleetServer:
 
 @asynccontextmanager
 async def fleet_server(
-    processes: Processes, directory: Path, name: str, *, websocket_port: int = 0
+    processes: Processes, directory: Path, name: str, *, clusters: int = 1, websocket_port: int = 0
 ) -> AsyncIterator[FleetServer]:
-    """A running server with TLS, accounts and all streams, and with a port for WebSockets if one is given."""
+    """A running server with TLS, accounts and all streams, room for so many clusters at least, and a port for
+    WebSockets if one is given."""
     folder = directory / name
     server = NatsServer(processes, folder / "nats", 'include "server.conf"', name=name)
     plan = FleetPlan(
@@ -90,7 +91,7 @@ async def fleet_server(
         roles={name: role for role, name in OPERATORS_BY_ROLE.items()},
         subscribers=("subscriber", "some-types"),
         types={"some-types": SOME_TYPES},
-        clusters=1,
+        clusters=clusters,
         websocket_port=websocket_port,
     )
     await make_fleet(folder, plan, FolderKeys(folder), CLOCK.now())

@@ -31,13 +31,14 @@ from fleetbus.schemas.capabilities.bundles import (
     aspect_of,
 )
 from fleetbus.schemas.capabilities.secrets import SecretEntry, SecretsSection
+from fleetbus.schemas.charter import Charter
 from fleetbus.schemas.conditions import READY, Condition
 from fleetbus.schemas.desired import Command, CommandList, DesiredSet, Head, Retired, SectionRef
 from fleetbus.schemas.documents import Status, Stored, Tombstone
 from fleetbus.schemas.events import Happened, Outbox, cloud_event
 from fleetbus.schemas.models import Received
-from fleetbus.schemas.nkeys import public_key
-from fleetbus.schemas.signing import signer, verify
+from fleetbus.schemas.nkeys import Kind, public_key
+from fleetbus.schemas.signing import covered, verify, wrapped
 from fleetbus.schemas.states import CommandResult, Facts, Heartbeat, Results, Session, State
 from fleetbus.schemas.subjects import ClusterId
 
@@ -46,6 +47,7 @@ AT = datetime(2026, 11, 24, 9, 0, 0, 123000, tzinfo=UTC)
 CLUSTER = ClusterId("main", "prod-us")
 CONTROLLER = SigningKey(bytes(range(32)))
 AGENT = SigningKey(bytes(range(32, 64)))
+ROOT = SigningKey(bytes(range(64, 96)))
 DIGEST = "4b" * 32
 BUNDLE = "01jd4xqz0000000"
 READ = Condition(type=READY, status="True", reason=READY, last_transition_at=AT, observed_generation=3)
@@ -58,10 +60,19 @@ class Sent:
     subject: str
     value: Received
     key: SigningKey | None = None
+    kind: Kind = Kind.USER
 
     def envelope(self) -> bytes:
         content = self.value.to_bytes()
-        return signer(self.key)(self.subject, content) if self.key else content
+        if self.key is None:
+            return content
+        signature = self.key.sign(covered(self.subject, content)).signature
+        return wrapped(content, {public_key(self.key, self.kind): signature})
+
+    def opened(self, stored: bytes) -> bytes:
+        if self.key is None:
+            return stored
+        return verify(self.subject, stored, [public_key(self.key, self.kind)], kind=self.kind)
 
 
 def _told(model: type[Head] | type[CommandList], **fields: object) -> Received:
@@ -235,6 +246,20 @@ SENT: dict[str, Sent] = {
         ),
         CONTROLLER,
     ),
+    "charter": Sent(
+        subjects.CHARTER,
+        Charter(
+            fleet="shop",
+            epoch=2,
+            version=1764000000,
+            issued_at=AT,
+            publish=(public_key(CONTROLLER),),
+            former=(public_key(AGENT),),
+            authorities="-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n",
+        ),
+        ROOT,
+        Kind.OPERATOR,
+    ),
     "term": Sent(subjects.TERM, TermRecord(term=7, holder="boot/ns/1/2", epoch=2)),
     "lease": Sent(subjects.LEASE, LeaseRecord(holder="boot/ns/1/2", claim="01jd4xqz5555555")),
 }
@@ -247,7 +272,7 @@ def test_a_message_is_written_and_read_as_it_was(name: str) -> None:
         file.write_bytes(sent.envelope())
     stored = file.read_bytes()
     assert sent.envelope() == stored
-    content = verify(sent.subject, stored, [public_key(sent.key)]) if sent.key else stored
+    content = sent.opened(stored)
     read = type(sent.value).from_bytes(content)
     assert read.to_bytes() == content
     assert read == sent.value
@@ -256,10 +281,7 @@ def test_a_message_is_written_and_read_as_it_was(name: str) -> None:
 @pytest.mark.parametrize("file", sorted(FOLDER.iterdir()), ids=lambda file: str(file.stem))
 def test_every_stored_message_is_still_read(file: Path) -> None:
     sent = SENT[file.stem.partition(".")[0]]
-    content = file.read_bytes()
-    type(sent.value).from_bytes(
-        verify(sent.subject, content, [public_key(sent.key)]) if sent.key else content
-    )
+    type(sent.value).from_bytes(sent.opened(file.read_bytes()))
 
 
 @pytest.mark.parametrize("name", sorted(SENT))

@@ -221,7 +221,7 @@ class SimulatedFleet:
         for namespace in OWN_NAMESPACES:
             cluster.put(cluster.kind("v1", "Namespace"), ("", namespace), {"metadata": {}}, {})
         definition = cluster.kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
-        cluster.put(definition, ("", "agentstates.agent.fleetbus.dev"), _agent_state_definition(), {})
+        cluster.put(definition, ("", "agentstates.agent.fleetbus.dev"), agent_state_definition(), {})
         cluster.documents |= {
             "/.well-known/openid-configuration": {"issuer": f"https://{name}.example"},
             "/openid/v1/jwks": {"keys": []},
@@ -272,7 +272,7 @@ def _ports_of(process: Process | None) -> list[object]:
     return process.ports if process is not None else []
 
 
-def _agent_state_definition() -> dict[str, object]:
+def agent_state_definition() -> dict[str, object]:
     names = {"plural": "agentstates", "kind": "AgentState"}
     versions = [{"name": "v1alpha1", "served": True}]
     spec = {"group": "agent.fleetbus.dev", "scope": "Namespaced", "names": names, "versions": versions}

@@ -14,6 +14,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from fleetbus.agent import renew
+from fleetbus.agent.charter import Trusted
 from fleetbus.agent.enrol import enrolled
 from fleetbus.agent.renew import Keeping, keep_credential
 from fleetbus.agent.settings import SECRET
@@ -170,7 +171,9 @@ class World:
             BusSettings(settings.bus_servers, settings.credential, subjects.inbox("main", name), name)
         ) as bus:
             self.buses[name] = bus
-            await keep_credential(Keeping(settings, bus, kube, self.clock, self.connect, Trust()))
+            trust = Trust()
+            trusted = Trusted(settings, kube, trust)
+            await keep_credential(Keeping(settings, bus, kube, self.clock, self.connect, trust, trusted))
 
     async def until_all_are_back(self, within_s: float) -> None:
         async with asyncio.timeout(within_s):

@@ -22,6 +22,7 @@ from fleetbus.agent.acceptance import (
     lapsed,
     parse_accepted,
 )
+from fleetbus.agent.charter import Trusted
 from fleetbus.agent.instructions import Instructions
 from fleetbus.agent.ports import Artifacts, Keep
 from fleetbus.agent.settings import AgentSettings
@@ -62,6 +63,8 @@ class _Mailbox:
     """What is known to be kept; `accepted` may be ahead of it."""
     wanted: int = 0
     done: int = 0
+    judged_by: tuple[int, int] = (0, 0)
+    """The charter that counted then."""
     stale_reads: int = 0
     head: Head | None = None
     """The head that counts, if the newest message holds it."""
@@ -92,9 +95,10 @@ class Sections:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What reading needs: the ports, whose mailboxes they are, and where the accepted word goes."""
+    """What reading needs: the ports, whose mailboxes they are, whose word counts, and where the accepted goes."""
 
     settings: AgentSettings
+    trusted: Trusted
     bus: Bus
     keep: Keep
     artifacts: Artifacts
@@ -110,7 +114,7 @@ _Take = Callable[[Reader, _Mailbox, bytes], Awaitable[None]]
 
 async def follow_mailboxes(reader: Reader) -> None:
     """For ever: look at start, on every nudge and connection, and now and then, since nudges get lost."""
-    cluster, epoch = reader.settings.identity.cluster, reader.settings.epoch
+    cluster, epoch = reader.settings.identity.cluster, reader.trusted.epoch
     boxes = {
         which: _mailbox(which, subject, parse_accepted(reader.keep.kept(kept_key(which)), epoch))
         for which, subject in (("desired", subjects.desired(cluster)), ("command", subjects.command(cluster)))
@@ -119,6 +123,7 @@ async def follow_mailboxes(reader: Reader) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(repeat("nudges", lambda: _listen(reader, boxes), reader.clock))
         group.create_task(repeat("connections", lambda: _follow_connections(reader, boxes), reader.clock))
+        group.create_task(repeat("trust", lambda: _follow_trust(reader, boxes), reader.clock))
         for which, box in boxes.items():
             step = partial(_look, reader, box, takes[which])
             judged = reader.standing.judge(which)
@@ -154,12 +159,22 @@ async def _follow_connections(reader: Reader, boxes: Mapping[str, _Mailbox]) -> 
             box.look()
 
 
+async def _follow_trust(reader: Reader, boxes: Mapping[str, _Mailbox]) -> None:
+    """Another charter counts: what was refused by the one before is looked at again."""
+    while True:
+        seen = reader.trusted.order
+        reader.standing.trust(seen)
+        for box in boxes.values():
+            box.look()
+        await reader.trusted.wait_newer(seen)
+
+
 async def _look(reader: Reader, box: _Mailbox, take: _Take) -> float:
     box.due.clear()
-    message = await _read(reader, box)
-    if message is not None and message.sequence != box.done:
+    message, charter = await _read(reader, box), reader.trusted.order
+    if message is not None and (message.sequence, charter) != (box.done, box.judged_by):
         try:
-            content = verify(box.subject, message.data, reader.settings.controller_keys)
+            content = verify(box.subject, message.data, reader.trusted.keys)
             deliver = take(reader, box, content)
         except Stale as error:
             if message.sequence < box.done or box.stale_reads < _STALE_READS:
@@ -173,7 +188,7 @@ async def _look(reader: Reader, box: _Mailbox, take: _Take) -> float:
             box.stale_reads = 0
             # What fails from here on is tried again: the message stays undone, and the old word stands.
             await deliver
-        box.done = message.sequence
+        box.done, box.judged_by = message.sequence, charter
     if box.head is not None:
         reader.standing.refuse(box.which, lapsed(box.head, reader.clock.now()))
     return reader.clock.jitter(LOOK_EVERY_S)
@@ -183,6 +198,7 @@ def _refuse(reader: Reader, box: _Mailbox, error: Refused) -> None:
     reader.standing.refuse(box.which, described(error))
     log.warning("message refused", mailbox=box.which, reason=error.reason, message=error)
     box.head, box.stale_reads = None, 0
+    reader.trusted.doubt()
 
 
 async def _read(reader: Reader, box: _Mailbox) -> Message | None:
@@ -204,6 +220,7 @@ async def _read(reader: Reader, box: _Mailbox) -> Message | None:
 
 def _take_head(reader: Reader, box: _Mailbox, content: bytes) -> Awaitable[None]:
     found = accept_head(content, box.accepted, reader.settings.identity, reader.clock.now())
+    reader.trusted.expect_epoch(found.head.epoch, "head")
     # Halts count from the moment they are known, whether or not the set can be fetched.
     reader.instructions.halt(found.head.halts)
     return _deliver_head(reader, box, found)
@@ -244,7 +261,9 @@ def _named(reader: Reader, capability: str, content: Any) -> Sequence[str]:
 
 
 def _take_commands(reader: Reader, box: _Mailbox, content: bytes) -> Awaitable[None]:
-    return _deliver_commands(reader, box, accept_commands(content, box.accepted, reader.settings.identity))
+    found = accept_commands(content, box.accepted, reader.settings.identity)
+    reader.trusted.expect_epoch(found.commands.epoch, "command list")
+    return _deliver_commands(reader, box, found)
 
 
 async def _deliver_commands(reader: Reader, box: _Mailbox, found: AcceptedCommands) -> None:

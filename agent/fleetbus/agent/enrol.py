@@ -14,10 +14,19 @@ from typing import Any
 import structlog
 from nacl.signing import SigningKey
 
+from fleetbus.agent.charter import known_charter
 from fleetbus.agent.facts import NAMESPACE_KIND, agent_version
 from fleetbus.agent.secret import change_secret, read_secret
-from fleetbus.agent.settings import JOIN, WHERE, AgentSettings, parse_proxy_setting, parse_settings
+from fleetbus.agent.settings import (
+    CHARTER,
+    JOIN,
+    WHERE,
+    AgentSettings,
+    parse_proxy_setting,
+    parse_settings,
+)
 from fleetbus.runtime.bus import BusSettings
+from fleetbus.runtime.charter import read_charter
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.failures import described
 from fleetbus.runtime.loop import until_done
@@ -25,6 +34,7 @@ from fleetbus.runtime.ports import Bus, Kube
 from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects, vault_policies
 from fleetbus.schemas.capabilities.clusters import REASON_KEY_REVOKED
+from fleetbus.schemas.charter import Sealed, newest
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment import CredentialAnswer, CredentialRequest, JoinToken
 from fleetbus.schemas.errors import (
@@ -93,10 +103,12 @@ async def _enrol(kube: Kube, clock: Clock, connect: Connect, token: JoinToken) -
         insecure=token.insecure_dev,
         proxy=parse_proxy_setting(text),
     )
+    charter = known_charter(text, token.root, token.fleet) if token.root else None
     async with connect(settings) as bus:
         asked = await until_done("cluster", lambda: credential_request(kube, clock, token.fleet, key), clock)
-        answer = await _admission(bus, clock, token, asked, (token_key, key), _former(text, token))
-    joined = joined_values(token, asked.uid, text[_NEXT_SEED], answer)
+        former = _former(text, token)
+        answer, charter = await _admission(bus, clock, token, asked, (token_key, key), former, charter)
+    joined = joined_values(token, asked.uid, text[_NEXT_SEED], answer, charter)
     await until_done("settings", lambda: change_secret(kube, lambda now: _joined(now, joined)), clock)
     log.info("enrolled", cluster=cluster.name, realm=cluster.realm, key=asked.nkey)
 
@@ -108,15 +120,18 @@ async def _admission(
     asked: CredentialRequest,
     keys: tuple[SigningKey, ...],
     former: SigningKey | None,
-) -> CredentialAnswer:
-    """Asked until the answer lets this cluster in. Raises EnrolmentRefused."""
-    cluster, controller = token.cluster_id, frozenset(token.controller_keys)
+    charter: Sealed | None,
+) -> tuple[CredentialAnswer, Sealed | None]:
+    """Asked until the answer lets this cluster in; with the newest charter by then. Raises EnrolmentRefused."""
+    cluster = token.cluster_id
     while True:
         shown = asked.model_copy(update={"former": public_key(former) if former else ""})
         sign = signer(*keys, *([former] if former else []))
         await _reached(bus, clock)
+        charter = newest(charter, await _charter(bus, token))
+        controller = charter.charter.publish if charter else token.controller_keys
         try:
-            answer = await ask(bus, subjects.enrol(cluster), shown, sign, controller)
+            answer = await ask(bus, subjects.enrol(cluster), shown, sign, frozenset(controller))
         except BusUnavailable as error:
             if bus.denied:
                 message = "the bus does not know this token: it is too old, or of another fleet"
@@ -125,7 +140,7 @@ async def _admission(
             await clock.sleep(clock.jitter(AGAIN_S))
             continue
         if answer.outcome == "admitted":
-            return answer
+            return answer, charter
         if answer.reason == REASON_KEY_REVOKED and former is not None:
             # The cluster left the fleet once and was given a token again: it comes by its new key alone.
             log.warning("the former key is left out", cluster=cluster.name, reason=answer.message)
@@ -142,6 +157,15 @@ async def _reached(bus: Bus, clock: Clock) -> None:
     end_s = clock.monotonic_s() + ASK_TIMEOUT_S
     while not (bus.connected or bus.denied) and clock.monotonic_s() < end_s:
         await clock.sleep(_LOOK_S)
+
+
+async def _charter(bus: Bus, token: JoinToken) -> Sealed | None:
+    """What the root has said since the token was made; None when that cannot be read, and the token's keys count."""
+    try:
+        return await read_charter(bus, token.root, token.fleet) if token.root else None
+    except FleetbusError as error:
+        log.debug("charter not read", reason=described(error))
+        return None
 
 
 def _former(text: Mapping[str, str], token: JoinToken) -> SigningKey | None:
@@ -194,7 +218,9 @@ async def ask(
     return answer
 
 
-def joined_values(token: JoinToken, uid: str, seed: str, answer: CredentialAnswer) -> dict[str, str]:
+def joined_values(
+    token: JoinToken, uid: str, seed: str, answer: CredentialAnswer, charter: Sealed | None = None
+) -> dict[str, str]:
     """What the Secret holds of a membership. Secret."""
     values = {
         "seed": seed,
@@ -213,6 +239,8 @@ def joined_values(token: JoinToken, uid: str, seed: str, answer: CredentialAnswe
     }
     if token.insecure_dev:
         values["bus-insecure-dev"] = "true"
+    if charter is not None:
+        values[CHARTER] = charter.envelope.decode()
     if token.vault is not None:
         values |= {
             "vault-address": token.vault.address,
@@ -230,7 +258,8 @@ def _with_key(text: Mapping[str, str], token: str) -> dict[str, str]:
 
 
 def _joined(text: Mapping[str, str], joined: Mapping[str, str]) -> dict[str, str]:
-    return {**_without_token({**text, TOKEN: ""}), **joined}
+    # A charter of another root's says nothing here.
+    return {**_without_token({key: value for key, value in text.items() if key != CHARTER}), **joined}
 
 
 def _without_token(text: Mapping[str, str]) -> dict[str, str]:

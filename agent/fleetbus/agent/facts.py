@@ -114,6 +114,7 @@ def facts(observed: Observed, standing: Standing) -> Facts:
         agent_version=agent_version(),
         accepted=standing.accepted,
         accepted_set=standing.accepted_set,
+        charter=standing.charter,
         refused=standing.refused,
         not_understood=standing.not_understood,
         failures=dict(standing.failures),

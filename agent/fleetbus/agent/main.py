@@ -15,6 +15,7 @@ import structlog
 
 from fleetbus.agent.artifacts import BusArtifacts
 from fleetbus.agent.catalogue import CAPABILITIES
+from fleetbus.agent.charter import Trusted
 from fleetbus.agent.desired import Reader, Sections, follow_mailboxes
 from fleetbus.agent.enrol import Connect, enrolled
 from fleetbus.agent.facts import FACTS, agent_version, no_transitions, wait_verified
@@ -56,23 +57,27 @@ async def run_agent(
     holder: str,
     *,
     catalogue: Sequence[Capability] = CAPABILITIES,
+    trusted: Trusted | None = None,
 ) -> None:
     """Be the agent until cancelled: wait for the Lease, work under it, and wait again when it is lost.
+
+    `trusted`: whose word counts, as somebody else keeps it up to date; else what the settings say.
 
     Raises SettingsInvalid when the cluster is not the one that the settings name.
     """
     await wait_verified(kube, settings.identity.uid, clock, log)
-    lease = Lease(kube, clock, holder)
+    lease, trusted = Lease(kube, clock, holder), trusted or Trusted(settings, kube)
     while True:
         await lease.acquire()
         try:
-            await first(lease.keep(), _work(settings, bus, kube, vault, clock, lease, catalogue))
+            await first(lease.keep(), _work(settings, trusted, bus, kube, vault, clock, lease, catalogue))
         finally:
             await lease.release()
 
 
 async def _work(
     settings: AgentSettings,
+    trusted: Trusted,
     bus: Bus,
     kube: Kube,
     vault: Vault | None,
@@ -109,6 +114,7 @@ async def _work(
     desk = Desk(instructions, reporter, standing, clock)
     reader = Reader(
         settings,
+        trusted,
         bus,
         keep,
         artifacts,
@@ -160,13 +166,16 @@ async def _serve_as_member(
 ) -> None:
     """Until a new join token is found."""
     async with AsyncExitStack() as stack:
-        trust = Trust(ca_pem=settings.bus_ca)
+        trust = Trust(ca_pem=settings.authorities)
         bus = await stack.enter_async_context(connect(_bus_settings(settings, trust)))
         vault = await _vault(stack, settings.vault, folder, clock)
-        keeping = Keeping(settings, bus, kube, clock, connect, trust)
+        trusted = Trusted(settings, kube, trust)
+        keeping = Keeping(settings, bus, kube, clock, connect, trust, trusted)
         try:
             await first(
-                run_agent(settings, bus, kube, vault, clock, clock.identifier()), keep_credential(keeping)
+                run_agent(settings, bus, kube, vault, clock, clock.identifier(), trusted=trusted),
+                keep_credential(keeping),
+                trusted.follow(bus, clock),
             )
         except SettingsInvalid:
             await tell_of_copy(keeping)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from fleetbus.agent.charter import Trusted
 from fleetbus.agent.enrol import Connect, ask, credential_request, has_token
 from fleetbus.agent.secret import change_secret, read_secret
 from fleetbus.agent.settings import WHERE, AgentSettings
@@ -50,6 +51,7 @@ class Keeping:
     clock: Clock
     connect: Connect
     trust: Trust
+    trusted: Trusted
 
 
 async def keep_credential(keeping: Keeping) -> None:
@@ -134,8 +136,10 @@ async def _ask_over(keeping: Keeping, bus: Bus) -> CredentialAnswer | None:
     key = key_of_seed(settings.credential.seed)
     request = await credential_request(keeping.kube, clock, settings.identity.fleet, key)
     subject = subjects.renew(settings.identity.cluster)
+    # Who was away while the controller's key was changed must know the new one to believe the answer.
+    await keeping.trusted.look_first(bus)
     try:
-        return await ask(bus, subject, request, signer(key), settings.controller_keys)
+        return await ask(bus, subject, request, signer(key), keeping.trusted.keys)
     except BusUnavailable:
         if bus.connected:
             raise

@@ -16,10 +16,11 @@ from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.agent_pod import AGENT_NAME, AGENT_NAMESPACE
 from fleetbus.schemas.bus_address import parse_addresses
 from fleetbus.schemas.bus_proxy import DIRECT, parse_proxy
+from fleetbus.schemas.charter import Sealed, opened
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.nats_jwt import read
-from fleetbus.schemas.nkeys import verify_key
+from fleetbus.schemas.nkeys import Kind, verify_key
 from fleetbus.schemas.subjects import ClusterId, cluster_name
 
 NAMESPACE = AGENT_NAMESPACE
@@ -30,6 +31,8 @@ POD_VAULT_TOKEN = Path("/var/run/secrets/fleetbus/vault-token")
 
 WHERE = f"Secret {NAMESPACE}/{NAME}"
 PROXY = "bus-proxy"
+CHARTER = "charter"
+"""The Secret's key for what the root has said last."""
 JOIN = "run `fleetbus cluster join` for this cluster again"
 _UID = re.compile(r"^[0-9a-zA-Z-]{1,64}$")
 _T = TypeVar("_T")
@@ -62,6 +65,15 @@ class AgentSettings:
     """The fleet was made with --insecure-dev: the bus is plaintext, on this machine."""
     proxy: str = field(default="", repr=False)
     """As `BusSettings.proxy`."""
+    root: str = ""
+    """The public key whose charters count; without it none does."""
+    charter: Sealed | None = None
+    """The newest that was accepted, as it was kept."""
+
+    @property
+    def authorities(self) -> str:
+        """Of the bus, PEM: as the root has said last, else as the join token pinned."""
+        return self.charter.charter.authorities if self.charter else self.bus_ca
 
 
 def vault_token_file(folder: Path) -> Path:
@@ -74,8 +86,10 @@ def parse_settings(text: Mapping[str, str]) -> AgentSettings:
     """Settings from a Secret's values. SettingsInvalid names the key and never quotes a value."""
     insecure = text.get("bus-insecure-dev") == "true"
     cluster = ClusterId(_checked(text, "realm", _cluster_name), _checked(text, "cluster", _cluster_name))
+    fleet = _checked(text, "fleet", _cluster_name)
+    root = _checked(text, "root", _root) if text.get("root") else ""
     return AgentSettings(
-        identity=Identity(_checked(text, "fleet", _cluster_name), cluster, _checked(text, "uid", _uid)),
+        identity=Identity(fleet, cluster, _checked(text, "uid", _uid)),
         credential=_credential(text),
         bus_servers=_checked(text, "bus-servers", lambda servers: _servers(servers, insecure=insecure)),
         bus_ca="" if insecure else _checked(text, "bus-ca", _pem),
@@ -85,6 +99,10 @@ def parse_settings(text: Mapping[str, str]) -> AgentSettings:
         renewer=_checked(text, "renewer-jwt", _token) if text.get("renewer-jwt") else "",
         insecure=insecure,
         proxy=parse_proxy_setting(text),
+        root=root,
+        charter=_checked(text, CHARTER, lambda envelope: opened(envelope.encode(), root, fleet))
+        if root and text.get(CHARTER)
+        else None,
     )
 
 
@@ -160,6 +178,11 @@ def _keys(text: str) -> frozenset[str]:
     if not keys:
         raise ValueError("no key in it")
     return keys
+
+
+def _root(text: str) -> str:
+    verify_key(text, Kind.OPERATOR)
+    return text
 
 
 def _pem(text: str) -> str:

@@ -13,6 +13,7 @@ class Standing:
 
     accepted: tuple[int, int] = (0, 0)
     accepted_set: str = ""
+    charter: tuple[int, int] = (0, 0)
     not_understood: tuple[str, ...] = ()
     refusals: dict[str, str] = field(default_factory=dict)
     """Mailbox → one sentence on the newest message, when that was refused."""
@@ -28,6 +29,12 @@ class Standing:
         now = (accepted, accepted_set, not_understood)
         if now != (self.accepted, self.accepted_set, self.not_understood):
             self.accepted, self.accepted_set, self.not_understood = now
+            self.changed.set()
+
+    def trust(self, charter: tuple[int, int]) -> None:
+        """By (epoch, version) the charter that counts here."""
+        if charter != self.charter:
+            self.charter = charter
             self.changed.set()
 
     def refuse(self, which: str, sentence: str) -> None:

@@ -12,9 +12,9 @@ import click
 from fleetbus.cli import exit_codes
 from fleetbus.cli.audit_file import Appended, end_of, read_lines
 from fleetbus.cli.audit_lines import TITLES, WIDE_TITLES, Stored, cells, stored, summary, verdict
-from fleetbus.cli.contexts import signing_keys
 from fleetbus.cli.durations import since as parse_since
 from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.known_keys import kept_keys, known_keys
 from fleetbus.cli.output import Output
 from fleetbus.cli.references import kind_of_word
 from fleetbus.cli.table import Cell
@@ -143,14 +143,14 @@ def verify(invocation: Invocation, file: Path | None, keys: tuple[str, ...], anc
     """
     seen = parse_link(anchor) if anchor else None
     if file is not None:
-        known = _known(invocation, keys)
+        known = keys or kept_keys(invocation.context).ever
         if not known:
             raise SettingsInvalid("no controller's key is known", remedy="give it with --key")
         walk, newest = _walk_file(file, known, seen)
         return _report(invocation.output, walk, "", known, str(newest or ""), form)
 
     async def walk_fleet(fleet: Fleet) -> int:
-        known = _known(invocation, keys)
+        known = keys or (await known_keys(fleet, invocation.context)).ever
         walk, newest, name = Walk(), "", ""
         async with aclosing(fleet.audit()) as pages:
             async for page in pages:
@@ -162,10 +162,6 @@ def verify(invocation: Invocation, file: Path | None, keys: tuple[str, ...], anc
         return _report(invocation.output, walk, name, known, newest, form)
 
     return invocation.run(walk_fleet)
-
-
-def _known(invocation: Invocation, given: tuple[str, ...]) -> tuple[str, ...]:
-    return given or signing_keys(invocation.context)
 
 
 def _named(output: Output, keys: tuple[str, ...]) -> tuple[str, ...]:

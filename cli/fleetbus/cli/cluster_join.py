@@ -289,7 +289,8 @@ def pinned_by(folder: Path | None, context_name: str, servers: tuple[str, ...]) 
     if folder is not None:
         record = read_record(folder)
         authority = "" if record.insecure_dev else read_text(authority_file(folder))
-        return _pinned(servers or record.bus_servers, authority, record.signing_keys, record.insecure_dev)
+        keys, root = record.signing_keys, record.operator
+        return _pinned(servers or record.bus_servers, authority, keys, root, insecure=record.insecure_dev)
     context = load_context(context_name)
     if context.ca_file is None and not context.insecure:
         raise SettingsInvalid(
@@ -297,13 +298,16 @@ def pinned_by(folder: Path | None, context_name: str, servers: tuple[str, ...]) 
             remedy="give --fleet-dir, or `ca` in the context",
         )
     authority = read_text(context.ca_file) if context.ca_file else ""
-    return _pinned(servers or context.servers, authority, context.signing_keys, context.insecure)
+    keys, root = context.signing_keys, context.root
+    return _pinned(servers or context.servers, authority, keys, root, insecure=context.insecure)
 
 
-def _pinned(servers: tuple[str, ...], authority: str, keys: tuple[str, ...], insecure: bool) -> Pinned:
+def _pinned(
+    servers: tuple[str, ...], authority: str, keys: tuple[str, ...], root: str, *, insecure: bool
+) -> Pinned:
     """An agent would refuse what is no address; it is better said here. Raises SettingsInvalid."""
     parse_addresses(servers, insecure=insecure)
-    return Pinned(servers, authority, keys, insecure)
+    return Pinned(servers, authority, keys, insecure, root)
 
 
 async def _ensure_realm(folder: Path, chosen: Chosen, output: Output) -> None:

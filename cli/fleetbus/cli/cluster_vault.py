@@ -16,7 +16,7 @@ from fleetbus.cli.ceremony.join import make_vault_identity
 from fleetbus.cli.ceremony.servers import vault_admin
 from fleetbus.cli.durations import Duration
 from fleetbus.cli.invocation import Invocation, pass_invocation
-from fleetbus.client import load_context
+from fleetbus.cli.known_keys import known_keys
 from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.jwks import public_keys
 from fleetbus.schemas import subjects
@@ -52,9 +52,9 @@ def command(invocation: Invocation, name: str, vault_token_file: Path | None, ti
     Mount, key set, entity and role of the cluster, from the keys of its ServiceAccounts as its agent has signed
     them. Until then the cluster works without secrets.
     """
-    keys = load_context(invocation.context).signing_keys
 
     async def body(fleet: Fleet) -> int:
+        keys = (await known_keys(fleet, invocation.context)).present
         row = await wait_enrolled(fleet, name, "", timeout_s, SystemClock(), keys)
         await write_vault(fleet, row, vault_token_file, invocation.output.line)
         return exit_codes.DONE

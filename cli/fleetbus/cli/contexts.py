@@ -37,14 +37,6 @@ def user_of(name: str) -> str:
     return next((one.user for one in load_contexts().contexts if one.name == name), "")
 
 
-def signing_keys(name: str) -> tuple[str, ...]:
-    """The controller's public keys that a context ('' for the current one) knows; none without a context."""
-    try:
-        return load_context(name).signing_keys
-    except SettingsInvalid:
-        return ()
-
-
 def spoken_to(name: str) -> str:
     """The name of the context that `name` ('' for the current one) means; '-' when there is none."""
     try:

@@ -57,6 +57,7 @@ COMMANDS: Final[tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = (
             ("cluster", "let a cluster join, shut it out, let it go"),
             ("operator", "a credential for somebody, with a role"),
             ("subscriber", "a credential for a team that reads events"),
+            ("keys", "whose word the fleet obeys; rotate, restore"),
             ("local", "a whole fleet on this machine"),
             ("context", "which fleet is spoken to: list, use"),
         ),

@@ -46,6 +46,12 @@ class Context:
     """The fleet was made with --insecure-dev: its bus is plaintext, on this machine."""
     proxy: str = field(default="", repr=False)
     """URL of an HTTP proxy, `direct` for none, '' for what the environment says. Secret when it holds a login."""
+    root: str = ""
+    """The public key of the fleet's root, by which a newer word on these keys is believed."""
+    former_keys: tuple[str, ...] = ()
+    """Those that signed before."""
+    charter: tuple[int, int] = (0, 0)
+    """(epoch, version) of the root's word from which the keys are; no older one is taken."""
 
     def credential(self) -> Credential:
         """Raises SettingsInvalid when it cannot be read, or others may read it."""
@@ -126,6 +132,9 @@ def save_context(context: Context, *, file: Path | None = None, current: bool = 
     entry |= {"insecure-dev": True} if context.insecure else {}
     entry |= {"fleet": context.fleet} if context.fleet else {}
     entry |= {"signing-keys": list(context.signing_keys)} if context.signing_keys else {}
+    entry |= {"former-keys": list(context.former_keys)} if context.former_keys else {}
+    entry |= {"root": context.root} if context.root else {}
+    entry |= {"charter": list(context.charter)} if context.charter > (0, 0) else {}
     contexts = {**_mapping(config.get("contexts"), "contexts", path), context.name: entry}
     config = {**config, "contexts": contexts}
     if current or not config.get("current-context"):
@@ -192,9 +201,16 @@ def _context(name: str, value: Any, path: Path) -> Context:
     servers = entry.get("servers")
     if not isinstance(servers, list) or not servers or not all(isinstance(one, str) for one in servers):
         raise SettingsInvalid(f"contexts.{name}.servers must be a list of addresses", where=str(path))
-    keys = entry.get("signing-keys") or []
-    if not isinstance(keys, list) or not all(isinstance(one, str) for one in keys):
-        raise SettingsInvalid(f"contexts.{name}.signing-keys must be a list of public keys", where=str(path))
+
+    def keys(key: str) -> tuple[str, ...]:
+        found = entry.get(key) or []
+        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+            raise SettingsInvalid(f"contexts.{name}.{key} must be a list of public keys", where=str(path))
+        return tuple(found)
+
+    charter = entry.get("charter") or [0, 0]
+    if not isinstance(charter, list) or [type(one) for one in charter] != [int, int]:
+        raise SettingsInvalid(f"contexts.{name}.charter must be two numbers", where=str(path))
     insecure = entry.get("insecure-dev", False)
     if not isinstance(insecure, bool):
         raise SettingsInvalid(f"contexts.{name}.insecure-dev must be true or false", where=str(path))
@@ -208,9 +224,12 @@ def _context(name: str, value: Any, path: Path) -> Context:
         text("user"),
         _place(path, authority) if authority else None,
         text("fleet", needed=False),
-        tuple(keys),
+        keys("signing-keys"),
         insecure,
         proxy,
+        text("root", needed=False),
+        keys("former-keys"),
+        (charter[0], charter[1]),
     )
 
 

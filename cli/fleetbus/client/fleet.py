@@ -12,11 +12,13 @@ from fleetbus.client.connection import connected_bus
 from fleetbus.client.context import Context
 from fleetbus.client.event_sources import ApiSource, EventSource, StreamSource
 from fleetbus.client.events import Event, Since, events
+from fleetbus.runtime.charter import read_charter
 from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import api, requests, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
+from fleetbus.schemas.charter import Sealed
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment_api import (
     AdmittedTokenResult,
@@ -187,6 +189,13 @@ class Fleet:
         """Open commands and those that ended lately, newest first."""
         asked = api.CommandsRequest(cluster=cluster)
         return (await self._ask("commands", asked, api.CommandsResult)).commands
+
+    async def charter(self, root: str, fleet: str) -> Sealed | None:
+        """What this root has said last of this fleet, as it stands on the bus; None for nothing.
+
+        Raises BusUnavailable, NotPermitted (a bus from before there were charters), Refused (not the root's).
+        """
+        return await read_charter(self._bus, root, fleet)
 
     async def overview(self) -> api.Overview:
         return await self._ask("overview", None, api.Overview)

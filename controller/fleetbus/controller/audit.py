@@ -7,7 +7,7 @@ record one is refused, with all that it meant to write, and continues the other'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -105,8 +105,13 @@ def refused(author: Author, object_: str, error: FleetbusError) -> Entry:
 class AuditChain:
     """Continues the fleet's chain, one batch at a time."""
 
-    def __init__(self, bus: Bus, clock: Clock, fleet: str, key: SigningKey) -> None:
+    def __init__(
+        self, bus: Bus, clock: Clock, fleet: str, key: SigningKey, former: Collection[str] = ()
+    ) -> None:
+        """`former`: public keys that have signed the chain before this one."""
         self.public_key = public_key(key)
+        self.keys = tuple(dict.fromkeys((self.public_key, *former)))
+        """Those that have signed it: the present one first."""
         self._bus = bus
         self._clock = clock
         self._fleet = fleet
@@ -192,7 +197,7 @@ class AuditChain:
         after = max(0, last.sequence - _LOOK_BACK)
         recent = await self._bus.get_many(stream, subjects.ALL_AUDITS, after=after, limit=_LOOK_BACK)
         ours = [link for one in (*recent, last) if (link := self._link(one, verified=True))]
-        # After a change of keys none is signed by this one.
+        # After a change of keys that nobody has told of, none is signed by one that is known.
         any_ = ours or [link for one in (*recent, last) if (link := self._link(one, verified=False))]
         return max(any_, key=lambda link: link.number, default=ORIGIN)
 
@@ -202,7 +207,7 @@ class AuditChain:
             return None
         if verified:
             try:
-                verify(message.subject, message.data, {self.public_key})
+                verify(message.subject, message.data, self.keys)
             except FleetbusError:
                 return None
         return Link(number, digest(message.data.partition(b"\n")[2]))

@@ -26,11 +26,15 @@ from fleetbus.schemas.signing import Sign
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a join token pins: public keys of the controller and of the root; and where Vault is."""
+    """What a join token pins: public keys of the controller and of the root; and where Vault is.
+
+    `charter` by (epoch, version): what the root has said last, under which this controller acts.
+    """
 
     controller_keys: tuple[str, ...] = ()
     root: str = ""
     vault: VaultPlace | None = None
+    charter: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

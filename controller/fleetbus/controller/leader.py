@@ -26,6 +26,10 @@ LEASE_S = 10
 RENEW_S = 3.0
 POLL_S = 1.0
 
+TAKE_NEWEST = (
+    "take the fleet's newest folder; if this one was restored from a backup: fleetbus keys raise-epoch"
+)
+
 _log = structlog.get_logger("controller")
 
 
@@ -56,15 +60,26 @@ class Term:
 
 
 class Leader:
-    """Waits for the lease, works under it, gives it back. `gone(holder)`: that holder is surely no more."""
+    """Waits for the lease, works under it, gives it back. `gone(holder)`: that holder is surely no more.
+
+    `named`: the root has signed this epoch, so that a higher one on the bus is nobody's whom clusters obey.
+    """
 
     def __init__(
-        self, bus: Bus, clock: Clock, *, holder: str, epoch: int, gone: Callable[[str], bool] | None = None
+        self,
+        bus: Bus,
+        clock: Clock,
+        *,
+        holder: str,
+        epoch: int,
+        named: bool = False,
+        gone: Callable[[str], bool] | None = None,
     ) -> None:
         self._bus = bus
         self._clock = clock
         self._holder = holder
         self._epoch = epoch
+        self._named = named
         self._gone = gone or (lambda holder: False)
         self._claim = ""
         self._sequence = 0
@@ -132,10 +147,10 @@ class Leader:
     async def _take_term(self) -> Term:
         last = await self._bus.get_last(DESIRED.name, subjects.TERM)
         before = TermRecord.from_bytes(last.data) if last else TermRecord(term=0, holder="", epoch=0)
-        if before.epoch > self._epoch:
+        if before.epoch > self._epoch and not self._named:
             raise SettingsInvalid(
                 f"this controller has epoch {self._epoch}, but epoch {before.epoch} has been in use",
-                remedy="set `epoch` in the controller's settings to the higher one",
+                remedy=TAKE_NEWEST,
             )
         record = TermRecord(term=before.term + 1, holder=self._holder, epoch=self._epoch)
         sequence = await self._bus.put(

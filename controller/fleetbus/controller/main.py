@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +20,7 @@ from fleetbus.controller.doors import api, directory, enrolment
 from fleetbus.controller.holder import is_gone, this_holder
 from fleetbus.controller.issuing import Issuer
 from fleetbus.controller.leader import Leader, Term
+from fleetbus.controller.mandate import Mandate, read_mandate, until_changed
 from fleetbus.controller.ports import Capability, Ports
 from fleetbus.controller.programs import without_network_possible
 from fleetbus.controller.settings import (
@@ -27,7 +28,6 @@ from fleetbus.controller.settings import (
     Settings,
     load_settings,
     read_credential,
-    read_key,
     read_secret,
     vault_place,
 )
@@ -38,12 +38,14 @@ from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.failures import described, leaves
 from fleetbus.runtime.logs import configure
+from fleetbus.runtime.loop import first
 from fleetbus.runtime.ports import Bus, Signer
 from fleetbus.runtime.signers import SeedSigner, TransitKeys
 from fleetbus.runtime.trust import Trust
 from fleetbus.runtime.vault_admin import VaultAdmin
 from fleetbus.schemas import subjects, vault_policies
-from fleetbus.schemas.errors import FleetbusError, NotFound
+from fleetbus.schemas.charter import Sealed
+from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotFound
 from fleetbus.schemas.nkeys import Kind, key_of_seed
 
 _log = structlog.get_logger("controller")
@@ -63,6 +65,7 @@ async def run_controller(
     settings_problem: Callable[[], str] = lambda: "",
     capabilities: Sequence[Capability] = CAPABILITIES,
     issuer: Issuer | None = None,
+    charter: Sealed | None = None,
 ) -> None:
     """Lead whenever it can, and do the controller's work under each term, until cancelled.
 
@@ -84,11 +87,13 @@ async def run_controller(
         vault=vault_place(settings),
         settings_problem=settings_problem,
         former_keys=settings.former_signing_keys,
+        charter=charter,
     )
     doors: list[Door] = [api.serve, enrolment.serve]
     if settings.documents_dir is not None:
         doors.append(partial(directory.watch, folder=settings.documents_dir))
-    leader = Leader(bus, clock, holder=holder, epoch=settings.epoch, gone=gone)
+    epoch = charter.charter.epoch if charter else settings.epoch
+    leader = Leader(bus, clock, holder=holder, epoch=epoch, named=charter is not None, gone=gone)
 
     async def under(term: Term) -> None:
         await work(fleet, term, leader.holds, doors)
@@ -115,8 +120,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 async def _serve(settings: Settings, path: Path) -> None:
     clock = SystemClock()
-    signing_key = read_key(settings.signing_seed_file)
     current = Current(path, settings)
+    mandate = read_mandate(settings)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,22 +138,18 @@ async def _serve(settings: Settings, path: Path) -> None:
                 await stack.enter_async_context(kept_alive(admin, settings.vault_token_file, clock))
         bus = await stack.enter_async_context(NatsBus(_bus_settings(settings), clock))
         ports = Ports(clock, groups, settings.work_dir, settings.credentials_dir, settings.local_sources)
-        controller = asyncio.create_task(
-            run_controller(
-                settings,
-                bus,
-                ports,
-                clock,
-                signing_key=signing_key,
-                holder=this_holder(),
-                gone=is_gone,
-                operators=current.operators,
-                roles=current.roles,
-                capabilities=capabilities,
-                settings_problem=current.problem,
-                issuer=await _issuer(stack, settings, current, clock),
-            )
+        run = partial(
+            run_controller,
+            ports=ports,
+            clock=clock,
+            gone=is_gone,
+            operators=current.operators,
+            roles=current.roles,
+            capabilities=capabilities,
+            settings_problem=current.problem,
+            issuer=await _issuer(stack, settings, current, clock),
         )
+        controller = asyncio.create_task(_under_mandates(current, mandate, clock, bus, run))
         stopping = asyncio.create_task(stopped.wait())
         await asyncio.wait((controller, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -158,6 +159,22 @@ async def _serve(settings: Settings, path: Path) -> None:
             await asyncio.wait((controller,))
         if not controller.cancelled():
             controller.result()
+
+
+async def _under_mandates(
+    current: Current, mandate: Mandate, clock: Clock, bus: NatsBus, run: Callable[..., Awaitable[None]]
+) -> None:
+    """For ever: another key or charter is another life as leader, on the same connection."""
+    while True:
+        settings = current.settings().model_copy(update={"former_signing_keys": mandate.former})
+        acting = run(settings, bus, signing_key=mandate.key, charter=mandate.charter, holder=this_holder())
+        await first(acting, until_changed(current, mandate, clock))
+        before, mandate = mandate, await asyncio.to_thread(read_mandate, current.settings())
+        if mandate.credential != before.credential:
+            try:
+                await bus.change_credential(mandate.credential)
+            except BusUnavailable as error:
+                _log.warning("the new credential is used for the next connection", reason=error.sentence())
 
 
 def _capabilities(settings: Settings) -> Sequence[Capability]:

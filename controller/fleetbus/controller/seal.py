@@ -11,20 +11,31 @@ from dataclasses import dataclass
 
 from nacl.signing import SigningKey
 
+from fleetbus.schemas.errors import SignatureRefused
 from fleetbus.schemas.nkeys import public_key
 from fleetbus.schemas.signing import Sign, signer, verify
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """`keys`: those whose word still counts, the present one among them."""
+    """`keys`: those whose word still counts, the present one, `own`, among them."""
 
     sign: Sign
     keys: frozenset[str]
+    own: str
 
     @classmethod
     def of(cls, key: SigningKey, former: Iterable[str] = ()) -> Seal:
-        return cls(signer(key), frozenset({public_key(key), *former}))
+        own = public_key(key)
+        return cls(signer(key), frozenset({own, *former}), own)
+
+    def is_own(self, subject: str, envelope: bytes) -> bool:
+        """Whether the present key has signed it; else a former one may have."""
+        try:
+            verify(subject, envelope, {self.own})
+        except SignatureRefused:
+            return False
+        return True
 
     def opened(self, subject: str, envelope: bytes) -> bytes:
         """The bytes that the controller wrote there. Raises MessageMalformed, MessageTooNew, SignatureRefused."""

@@ -45,6 +45,9 @@ class Settings(Written):
     former_signing_keys: tuple[str, ...] = Field(
         default=(), description="Public nkeys that signed the stored documents before a change of the key."
     )
+    charter_file: Path | None = Field(
+        default=None, description="What the fleet's root has said last: epoch, keys, authorities."
+    )
     operators: dict[str, str] = Field(default_factory=dict, description="Public nkey: name.")
     role_keys: dict[str, str] = Field(
         default_factory=dict, description="Public key that signs operators' tokens: the role that this gives."
@@ -150,6 +153,10 @@ class Current:
         self._settings = first
         self._stamp = self._look()
         self._problem = ""
+
+    def settings(self) -> Settings:
+        """The last that could be read."""
+        return self._read()
 
     def operators(self) -> Mapping[str, str]:
         """Public nkey → name."""

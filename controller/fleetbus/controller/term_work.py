@@ -12,6 +12,7 @@ from nacl.signing import SigningKey
 
 from fleetbus.controller.artifacts import Artifacts
 from fleetbus.controller.audit import AuditChain
+from fleetbus.controller.charter import agreed, nudge_all, publish_charter
 from fleetbus.controller.command_lists import CommandLists
 from fleetbus.controller.desk import Desk, Trust
 from fleetbus.controller.emit import Emitter
@@ -27,6 +28,7 @@ from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
 from fleetbus.controller.refusals import Refusals
 from fleetbus.controller.requests import Requests
+from fleetbus.controller.reseal import reseal
 from fleetbus.controller.seal import Seal
 from fleetbus.controller.server_time import ServerTime
 from fleetbus.controller.statuses import Statuses
@@ -35,6 +37,7 @@ from fleetbus.controller.views import CLUSTER, FLEET_STATUS, Known, identified
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
+from fleetbus.schemas.charter import Charter, Sealed
 from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import Transient
@@ -67,6 +70,38 @@ class Fleet:
     vault: VaultPlace | None = None
     settings_problem: Callable[[], str] = lambda: ""
     former_keys: Sequence[str] = ()
+    charter: Sealed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """By what everything under a term is signed and read. `is_news`: nobody has read this charter yet."""
+
+    fence: Fence
+    seal: Seal
+    audit: AuditChain
+    charter: Charter | None
+    is_news: bool
+
+    def pinned(self, fleet: Fleet) -> Trust:
+        """What a join token makes its agent believe."""
+        if self.charter is None:
+            return Trust((self.seal.own,), fleet.root, fleet.vault)
+        return Trust(self.charter.publish, fleet.root, fleet.vault, self.charter.order)
+
+
+async def _begin(fleet: Fleet, fence: Fence) -> _Begun:
+    """Before anything else is written: the charter stands on the bus, and no former key's word is needed any more."""
+    bus, own = fleet.bus, public_key(fleet.signing_key)
+    sealed = await agreed(bus, fleet.name, fleet.root, fence.term.epoch, own, fleet.charter)
+    charter = sealed.charter if sealed else None
+    seal = Seal.of(fleet.signing_key, (*fleet.former_keys, *(charter.publish if charter else ())))
+    ever = (*fleet.former_keys, *(charter.ever if charter else ()))
+    audit = AuditChain(bus, fleet.clock, fleet.name, fleet.signing_key, ever)
+    is_news = sealed is not None and await publish_charter(bus, fence, audit, fleet.name, fleet.root, sealed)
+    if len(seal.keys) > 1:
+        await reseal(bus, fence, audit, seal)
+    return _Begun(fence, seal, audit, charter, is_news)
 
 
 async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Sequence[Door]) -> None:
@@ -75,18 +110,16 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     time = ServerTime(clock)
     time.heard(term.began_at)
     known = Known(fleet.name, version=int(time.now().timestamp() * 1000))
-    seal = Seal.of(fleet.signing_key, fleet.former_keys)
-    statuses, recent, fence = Statuses(bus, known, clock, seal), Recent(), Fence(bus, term)
-    audit = AuditChain(bus, clock, fleet.name, fleet.signing_key)
+    begun = await _begin(fleet, Fence(bus, term))
+    seal, audit, fence = begun.seal, begun.audit, begun.fence
+    statuses, recent = Statuses(bus, known, clock, seal), Recent()
     documents, refusals = Documents(bus, known, clock, audit, seal), Refusals(audit, clock)
     enrolments, artifacts = Enrolments(bus, known, audit, seal), Artifacts(bus, time)
     follow = Follow(bus, clock, known, time, seal=seal)
     publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, seal.sign, time)
     command_lists = CommandLists(bus, clock, known, statuses, fence, seal, time, audit)
-    emitter, presence = (
-        Emitter(bus, clock, known, statuses, recent, time),
-        PresenceFollower(bus, clock, known),
-    )
+    emitter = Emitter(bus, clock, known, statuses, recent, time)
+    presence = PresenceFollower(bus, clock, known)
     removing, told = partial(_remove_cluster, bus, publisher, enrolments), (fleet.capabilities, fleet.ports)
     reconciler = Reconciler(clock, known, documents, statuses, artifacts, *told, removing)
     desk = Desk(
@@ -103,7 +136,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         enrolments=enrolments,
         issuer=fleet.issuer,
         sign=seal.sign,
-        trust=Trust((public_key(fleet.signing_key),), fleet.root, fleet.vault),
+        trust=begun.pinned(fleet),
         command_lists=command_lists,
         recent=recent,
         capabilities=fleet.capabilities,
@@ -115,6 +148,8 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(fence.watch())
         await _read_all(tasks, follow, enrolments)
+        if begun.is_news:
+            await nudge_all(bus, known)
         await recent.load(bus)
         await _drop_orphans(known, statuses)
         presence.restore()

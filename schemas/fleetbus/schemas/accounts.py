@@ -24,6 +24,7 @@ from fleetbus.schemas.streams import (
     DESIRED,
     EVENTS,
     MAX_PAYLOAD_BYTES,
+    READ_CHARTER,
     Permissions,
     agent_permissions,
     operator_permissions,
@@ -159,6 +160,7 @@ def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
                 Import("service", subjects.ALL_API, share=True),
                 Import("service", subjects.ALL_SERVICES),
                 Import("service", subjects.direct_get(EVENTS.name)),
+                Import("service", READ_CHARTER),
                 Import("stream", subjects.ALL_EVENTS),
             ),
             connections=room(people, LEAST_PEOPLE) * CONNECTIONS_A_PERSON + SPARE_CONNECTIONS,
@@ -182,6 +184,7 @@ def _enrol() -> Account:
         imports=(
             Import("service", subjects.ALL_ENROLS, share=True),
             Import("service", subjects.ALL_RENEWALS, share=True),
+            Import("service", READ_CHARTER, share=True),
         ),
         connections=ENROL_CONNECTIONS,
         subscriptions=ENROL_SUBSCRIPTIONS,
@@ -272,6 +275,7 @@ def _agent_services(realm: str) -> tuple[str, ...]:
     return (
         get(DESIRED.name, f"{ROOT}.desired.{realm}.*"),
         get(DESIRED.name, f"{ROOT}.command.{realm}.*"),
+        READ_CHARTER,
         get(ARTIFACTS.name, subjects.ALL_ARTIFACTS),
         get(EVENTS.name, f"{ROOT}.event.{realm}.*.>"),
         f"{ROOT}.state.{realm}.*.*",

@@ -341,6 +341,10 @@ class Overview(Received):
     epoch: int = 0
     term: int = 0
     """The term under which it writes; 0 while it does not lead."""
+    signing_key: str = ""
+    """Its public key: all that is stored and told is signed with it by now."""
+    charter: tuple[int, int] = (0, 0)
+    """(epoch, version) of what the root has said last, as this controller has it."""
     tallies: tuple[Tally, ...] = ()
     away: tuple[str, ...] = ()
     """Clusters that are not connected, or whose heartbeats do not come."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey
 
 from fleetbus.schemas.errors import MessageMalformed, MessageTooNew, SignatureRefused
-from fleetbus.schemas.nkeys import public_key, verify_key
+from fleetbus.schemas.nkeys import Kind, public_key, verify_key
 
 VERSION = b"fleetbus1"
 _MAX_LINE_BYTES = 2048
@@ -24,23 +24,29 @@ Sign = Callable[[str, bytes], bytes]
 """(subject, canonical bytes) → envelope."""
 
 
-def _covered(subject: str, content: bytes) -> bytes:
+def covered(subject: str, content: bytes) -> bytes:
+    """What a signature is made over."""
     return VERSION + b"\n" + subject.encode() + b"\n" + content
 
 
 def signer(*keys: SigningKey) -> Sign:
     """The function that wraps canonical bytes for a subject in an envelope signed by all `keys`."""
-    named = [(public_key(key).encode(), key) for key in keys]
+    named = [(public_key(key), key) for key in keys]
 
     def sign(subject: str, content: bytes) -> bytes:
-        covered = _covered(subject, content)
-        marks = b",".join(
-            name + b"." + base64.urlsafe_b64encode(key.sign(covered).signature).rstrip(b"=")
-            for name, key in named
-        )
-        return VERSION + b" " + marks + b"\n" + content
+        bytes_ = covered(subject, content)
+        return wrapped(content, {name: key.sign(bytes_).signature for name, key in named})
 
     return sign
+
+
+def wrapped(content: bytes, signatures: Mapping[str, bytes]) -> bytes:
+    """The envelope, from the signature of each key over `covered`: for keys that are not in this process."""
+    marks = ",".join(
+        f"{name}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+        for name, signature in signatures.items()
+    )
+    return VERSION + b" " + marks.encode() + b"\n" + content
 
 
 def _split(envelope: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
@@ -64,18 +70,22 @@ def _split(envelope: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
     return pairs, content
 
 
-def verify(subject: str, envelope: bytes, keys: Collection[str], *, threshold: int = 1) -> bytes:
+def verify(
+    subject: str, envelope: bytes, keys: Collection[str], *, threshold: int = 1, kind: Kind = Kind.USER
+) -> bytes:
     """The signed bytes, if at least `threshold` different keys of `keys` signed them for this subject.
+
+    `kind`: whose keys they are; the root's is an operator's.
 
     Raises MessageMalformed, MessageTooNew, SignatureRefused.
     """
     pairs, content = _split(envelope)
-    covered = _covered(subject, content)
+    bytes_ = covered(subject, content)
     good: set[str] = set()
     for name, signature in pairs:
         if name in keys and name not in good:
             try:
-                verify_key(name).verify(covered, signature)
+                verify_key(name, kind).verify(bytes_, signature)
             except (BadSignatureError, ValueError, TypeError) as error:
                 raise SignatureRefused("the signature does not fit the bytes", where=subject) from error
             good.add(name)

@@ -63,6 +63,8 @@ class Facts(Received):
     accepted: tuple[int, int] = (0, 0)
     """(epoch, serial) of the head that the agent has accepted."""
     accepted_set: str = ""
+    charter: tuple[int, int] = (0, 0)
+    """(epoch, version) of the newest word of the root's that the agent has kept."""
     refused: str = ""
     """One sentence on the last head, set or section that was refused; empty when the newest was accepted."""
     not_understood: tuple[str, ...] = ()

@@ -76,7 +76,7 @@ class Stream:
 
 DESIRED = Stream(
     "DESIRED",
-    (subjects.ALL_DESIRED, f"{ROOT}.command.*.*", f"{ROOT}.rollout.*"),
+    (subjects.ALL_DESIRED, f"{ROOT}.command.*.*", f"{ROOT}.rollout.*", subjects.CHARTER),
     atomic=True,
     ttl=True,
     republish={
@@ -126,6 +126,9 @@ STATUS = Stream("STATUS", (subjects.ALL_STATUSES,), description="conditions of e
 
 STREAMS: tuple[Stream, ...] = (DESIRED, ARTIFACTS, STATE, EVENTS, DOCUMENTS, AUDIT, STATUS)
 
+READ_CHARTER = subjects.direct_get(DESIRED.name, subjects.CHARTER)
+"""What everybody may do who follows whose word counts: read one exact subject."""
+
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
@@ -141,6 +144,7 @@ def agent_permissions(cluster: ClusterId) -> Permissions:
         publish=(
             get(DESIRED.name, subjects.desired(cluster)),
             get(DESIRED.name, subjects.command(cluster)),
+            READ_CHARTER,
             get(ARTIFACTS.name, subjects.ALL_ARTIFACTS),
             get(EVENTS.name, own_events),
             *(subjects.state(cluster, aspect) for aspect in ASPECTS),
@@ -160,12 +164,12 @@ def agent_permissions(cluster: ClusterId) -> Permissions:
 
 def token_permissions(cluster: ClusterId, nkey: str) -> Permissions:
     """A join token asks to be enrolled under the one name that it was made for."""
-    return Permissions((subjects.enrol(cluster),), (subjects.personal_inbox(nkey) + ".>",))
+    return Permissions((subjects.enrol(cluster), READ_CHARTER), (subjects.personal_inbox(nkey) + ".>",))
 
 
 def renewer_permissions(cluster: ClusterId, nkey: str) -> Permissions:
     """Whose credential has lapsed asks for a new one."""
-    return Permissions((subjects.renew(cluster),), (subjects.personal_inbox(nkey) + ".>",))
+    return Permissions((subjects.renew(cluster), READ_CHARTER), (subjects.personal_inbox(nkey) + ".>",))
 
 
 def operator_permissions(nkey: str, role: OperatorRole) -> Permissions:
@@ -175,6 +179,7 @@ def operator_permissions(nkey: str, role: OperatorRole) -> Permissions:
             *(subjects.api(verb) for verb in verbs_of(role)),
             subjects.ALL_SERVICES,
             subjects.direct_get(EVENTS.name),
+            READ_CHARTER,
         ),
         subscribe=(subjects.personal_inbox(nkey) + ".>", subjects.ALL_EVENTS),
     )

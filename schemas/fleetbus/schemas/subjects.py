@@ -81,6 +81,7 @@ def command(cluster: ClusterId) -> str:
 
 TERM = f"{ROOT}.desired._term"
 LEASE = f"{ROOT}.desired._lease"
+CHARTER = f"{ROOT}.charter"  # Three tokens: five would be republished as a nudge.
 
 MAILBOXES = ("desired", "command")
 """The third token of what a nudge may be about."""

@@ -55,6 +55,7 @@ def test_a_fleet_is_made_once(tmp_path: Path) -> None:
         "ca.crt",
         "ca.key",
         "controller.json",
+        "charter",
         "nats/server.conf",
         "nats/server.crt",
         "nats/server.key",

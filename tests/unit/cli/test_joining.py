@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import multiprocessing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,13 +30,14 @@ from fleetbus.schemas.enrolment import CredentialAnswer, JoinToken, VaultPlace, 
 from fleetbus.schemas.enrolment_api import AdmittedTokenResult
 from fleetbus.schemas.errors import DocumentInvalid, NotFound, SettingsInvalid
 from fleetbus.schemas.nats_jwt import read
-from fleetbus.schemas.nkeys import public_key, seed_of
+from fleetbus.schemas.nkeys import Kind, public_key, seed_of
 from fleetbus.schemas.subjects import ClusterId
 from tests.founding import NOW, founded
 from tests.tokens import user_token
 from tests.unit.cli.fleet_of_three import Answers, run
 
 KEY, CONTROLLER = SigningKey(bytes(32)), public_key(SigningKey(b"c" * 32))
+ROOT = public_key(SigningKey(b"r" * 32), Kind.OPERATOR)
 PEM = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"
 PINNED = Pinned(("tls://bus.example.com:4222",), PEM, (CONTROLLER,))
 
@@ -53,7 +55,7 @@ def admitted(**changes: object) -> AdmittedTokenResult:
         "expiresAt": NOW + timedelta(hours=1),
         "fleet": "demo",
         "epoch": 3,
-        "root": "OROOT",
+        "root": ROOT,
         "controllerKeys": (CONTROLLER,),
         "vault": VaultPlace(address="https://vault.example.com:8200", ca=PEM),
     }
@@ -80,6 +82,13 @@ def test_a_controller_that_is_not_the_known_one_makes_no_token() -> None:
         join_token(JoinRequest("prod-us"), KEY, admitted(controllerKeys=(other,)), PINNED)
     with pytest.raises(DocumentInvalid):
         JoinRequest("7")
+
+
+def test_another_root_makes_no_token() -> None:
+    """The root may change every other key that the agent believes."""
+    other = public_key(SigningKey(b"o" * 32), Kind.OPERATOR)
+    with pytest.raises(SettingsInvalid, match="another root"):
+        join_token(JoinRequest("prod-us"), KEY, admitted(root=other), replace(PINNED, root=ROOT))
 
 
 @pytest.mark.parametrize("text", ["", "%%%", "abc", base64.urlsafe_b64encode(b"{}").decode(), "a" * 70_000])
@@ -110,12 +119,12 @@ def test_the_objects_hold_the_token_and_no_key_of_the_cluster() -> None:
 
 
 def test_the_command_prints_it_once_and_what_is_next(folder: Path) -> None:
-    keys = read_record(folder).signing_keys
-    answers = Answers(admitted=admitted(controllerKeys=keys))
+    record = read_record(folder)
+    answers = Answers(admitted=admitted(controllerKeys=record.signing_keys, root=record.operator))
     ran = run(answers, "cluster", "join", "prod-us", "--fleet-dir", str(folder), "--label", "env=prod")
     assert ran.code == 0, ran.err
     made = JoinToken.from_text(ran.out)
-    assert (made.cluster, made.root) == ("prod-us", "OROOT")
+    assert (made.cluster, made.root) == ("prod-us", record.operator)
     assert ran.out.strip() not in ran.err
     assert "Good once, until 2026-11-24 13:00 UTC" in ran.err
     (verb, asked) = answers.asked[0]
@@ -131,7 +140,8 @@ def test_the_command_prints_it_once_and_what_is_next(folder: Path) -> None:
 def test_the_way_through_a_proxy_goes_into_the_secret_and_its_login_onto_no_command_line(
     folder: Path,
 ) -> None:
-    answers = Answers(admitted=admitted(controllerKeys=read_record(folder).signing_keys))
+    record = read_record(folder)
+    answers = Answers(admitted=admitted(controllerKeys=record.signing_keys, root=record.operator))
     join = ("cluster", "join", "prod-us", "--fleet-dir", str(folder), "-o", "manifest")
     ran = run(answers, *join, "--proxy", "http://ana:hunter2@proxy:3128")
     assert (ran.code, "@FILE" in ran.err, "hunter2" in ran.err) == (64, True, False)

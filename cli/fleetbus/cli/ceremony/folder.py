@@ -5,7 +5,8 @@ DIR/ca.crt, ca.key       authority of the bus; routes-ca.* that of the servers a
 DIR/nats/                server.conf, server.crt, server.key, ca.crt: what nats-server is started with;
                          with several servers a folder NAME each, to be copied to its machine
 DIR/tokens/*.jwt         the operator's and the accounts' tokens
-DIR/keys/root.seed       signs the operator's token; may be kept elsewhere
+DIR/charter              what the root says of epoch, the controller's keys and the bus's authorities
+DIR/keys/root.seed       signs the operator's token and the charter; may be kept elsewhere
 DIR/keys/*.seed          accounts (signs accounts' tokens), ACCOUNT.role (sign users'), controller-signing
 DIR/keys/*.creds         system, controller, operator-NAME, subscriber-NAME
 DIR/keys/vault.token     the controller's token in Vault
@@ -34,6 +35,10 @@ def seed_file(folder: Path, name: str) -> Path:
 
 def root_file(folder: Path) -> Path:
     return seed_file(folder, "root")
+
+
+def charter_file(folder: Path) -> Path:
+    return folder / "charter"
 
 
 def credential_file(folder: Path, name: str) -> Path:

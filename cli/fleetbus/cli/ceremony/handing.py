@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleetbus.cli.ceremony.charter import read_charter
 from fleetbus.cli.ceremony.folder import authority_file
 from fleetbus.cli.ceremony.record import FleetRecord
 from fleetbus.client.context import Context
@@ -11,6 +12,7 @@ from fleetbus.client.context import Context
 
 def context(folder: Path, record: FleetRecord, name: str, user: str, creds_file: Path) -> Context:
     """How `user` reaches the fleet with this credential."""
+    sealed = read_charter(folder, record)
     return Context(
         name,
         record.bus_servers,
@@ -20,4 +22,7 @@ def context(folder: Path, record: FleetRecord, name: str, user: str, creds_file:
         record.fleet,
         record.signing_keys,
         record.insecure_dev,
+        root=record.operator,
+        former_keys=record.former_keys,
+        charter=sealed.charter.order if sealed else (0, 0),
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nacl.signing import SigningKey
 
 from fleetbus.cli.ceremony.certificates import write_certificates
+from fleetbus.cli.ceremony.charter import ensure_charter
 from fleetbus.cli.ceremony.files import is_private, read_text, write_whole
 from fleetbus.cli.ceremony.folder import seed_file, vault_token_file
 from fleetbus.cli.ceremony.issue import Say, UserPlace, ensure_credential, issue
@@ -119,6 +120,7 @@ async def make_fleet(
             if write_record(folder, record):
                 say(f"{folder / FILE} written")
         await issue(folder, keys, now, say, root_key=root_key)
+        await ensure_charter(folder, now, say, root_key=root_key)
         return record
 
 
@@ -221,7 +223,9 @@ async def _record(
     accounts_signing = known.accounts_signing if known else (await _signer(keys, ACCOUNTS)).public_key
     with changing(folder):
         root = ensure_root(folder, root_key, known.operator if known else "")
-        signing_key = public_key(ensure_key(seed_file(folder, "controller-signing")))
+        signing_keys = known.signing_keys if known else ()
+        if not signing_keys:
+            signing_keys = (public_key(ensure_key(seed_file(folder, "controller-signing"))),)
     return FleetRecord(
         fleet=plan.fleet,
         epoch=known.epoch if known else 1,
@@ -238,7 +242,9 @@ async def _record(
         roles=dict(public.roles),
         system=nkeys[system],
         controller=nkeys[controller],
-        signing_keys=(signing_key,),
+        signing_keys=signing_keys,
+        former_keys=known.former_keys if known else (),
+        resealing=known.resealing if known else (),
         capacity=plan.clusters,
         people=tuple(
             one.model_copy(update={"nkey": nkeys[place]}) for one, place in zip(people, others, strict=True)
@@ -313,6 +319,7 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
         **({"busInsecureDev": True} if record.insecure_dev else {"busCaFile": "ca.crt"}),
         "busCredentialFile": "keys/controller.creds",
         "signingSeedFile": "keys/controller-signing.seed",
+        "charterFile": "charter",
         "operators": {one.nkey: one.name for one in record.people if one.kind == "operator"},
         "roleKeys": {
             record.roles[name]: role
@@ -323,6 +330,8 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
         "accounts": {name: key for name, key in record.accounts.items() if name == ENROL or is_agents(name)},
         "workDir": "work",
     }
+    if record.resealing:
+        settings["formerSigningKeys"] = list(record.resealing)
     if record.signing == "files":
         settings["issuingKeysDir"] = "keys"
     if record.vault:

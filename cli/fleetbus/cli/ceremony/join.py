@@ -79,13 +79,15 @@ class JoinRequest:
 class Pinned:
     """What a token makes its agent believe: where the bus is, by which authority, and whose signatures count.
 
-    `controller_keys` are those that are known here, from the fleet's folder or the context; empty when none are.
+    `controller_keys` and `root` are those that are known here, from the fleet's folder or the context; empty when
+    none are.
     """
 
     bus_servers: tuple[str, ...]
     bus_ca: str
     controller_keys: tuple[str, ...] = ()
     insecure: bool = False
+    root: str = ""
 
 
 def join_token(
@@ -97,6 +99,11 @@ def join_token(
         raise SettingsInvalid(
             "what answered has another signing key than the controller that is known here",
             remedy="if its key was changed, take the context from the fleet's owner again",
+        )
+    if pinned.root and admitted.root != pinned.root:
+        raise SettingsInvalid(
+            "what answered names another root than the fleet that is known here",
+            remedy="the agent would obey whatever that root signs: look who answers",
         )
     return JoinToken(
         id=admitted.id,

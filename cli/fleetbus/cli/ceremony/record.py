@@ -94,6 +94,11 @@ class FleetRecord(Received):
     system: str
     controller: str
     signing_keys: tuple[str, ...]
+    """The controller's: those that clusters obey. Two while one takes the other's place."""
+    former_keys: tuple[str, ...] = ()
+    """Those that once were: the audit chain has records of them."""
+    resealing: tuple[str, ...] = ()
+    """Former ones by which the controller's own memory may still be signed."""
     people: tuple[Person, ...] = ()
     capacity: int = 1000
     """For how many clusters each realm's account has room."""
@@ -113,6 +118,13 @@ class FleetRecord(Received):
         """Those that have an account."""
         prefix = agents_account(MAIN).removesuffix(MAIN)
         return [name.removeprefix(prefix) for name in self.accounts if name.startswith(prefix)]
+
+    def naming(self, keys: Iterable[str]) -> FleetRecord:
+        """This record with these signing keys; those that it named before become former ones."""
+        named = tuple(dict.fromkeys(keys))
+        former = dict.fromkeys((*self.former_keys, *self.signing_keys))
+        kept = tuple(key for key in former if key not in named)
+        return self.model_copy(update={"signing_keys": named, "former_keys": kept})
 
     def revoking(self, accounts: Iterable[str], nkeys: Sequence[str]) -> FleetRecord:
         """This record, in which no token of these keys counts any more in these accounts, whenever it was made."""

@@ -54,7 +54,7 @@ async def audit(desk: Desk, request: Request) -> Mapping[str, object]:
         more=more,
         newest=str(newest),
         fleet=desk.known.fleet,
-        keys=(desk.audit.public_key,),
+        keys=desk.audit.keys,
     ).as_json()
 
 

@@ -35,6 +35,8 @@ async def overview(desk: Desk, request: Request) -> Mapping[str, object]:
         controller=desk.version,
         epoch=desk.term.epoch,
         term=desk.term.number,
+        signing_key=desk.audit.public_key,
+        charter=desk.trust.charter,
         tallies=tuple(_tally(desk, kind) for kind in KINDS),
         away=tuple(name for name, one in sorted(view.clusters.items()) if _is_away(one)),
         problems=(

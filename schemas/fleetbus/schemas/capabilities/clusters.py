@@ -116,6 +116,8 @@ class ClusterDetails(Received):
     agent_version: str = ""
     uid: str = ""
     issuer: str = ""
+    charter: str = ""
+    """The newest word of the root's that its agent has kept, such as `2.5`: epoch and version."""
     contents: dict[str, Contents] = Field(default_factory=dict)
     """By capability."""
     serials: dict[str, int] = Field(default_factory=dict)

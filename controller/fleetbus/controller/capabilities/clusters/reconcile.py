@@ -13,6 +13,7 @@ from fleetbus.schemas.accounts import CONNECTIONS_AN_AGENT
 from fleetbus.schemas.agent_pod import AGENT_LOGS
 from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.capabilities.clusters import ClusterDetails, ClusterSpec
+from fleetbus.schemas.charter import written
 from fleetbus.schemas.conditions import Condition, Status
 from fleetbus.schemas.desired import CONTRACT
 from fleetbus.schemas.documents import Stored
@@ -161,6 +162,7 @@ def _found(facts: Facts) -> dict[str, str | int]:
         "region": facts.region,
         "issuer": facts.issuer,
         "accepted_serial": facts.accepted[1],
+        "charter": written(facts.charter) if facts.charter > (0, 0) else "",
     }
 
 

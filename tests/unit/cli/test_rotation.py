@@ -1,0 +1,123 @@
+"""A signing key is changed step by step; each step again changes nothing, and none leaves a fleet without a key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from fleetbus.cli.ceremony import rotation
+from fleetbus.cli.ceremony.charter import ensure_charter, read_charter
+from fleetbus.cli.ceremony.folder import charter_file, credential_file, seed_file
+from fleetbus.cli.ceremony.init import FleetPlan
+from fleetbus.cli.ceremony.record import FOR_EVER, read_record
+from fleetbus.controller.mandate import read_mandate
+from fleetbus.controller.settings import load_settings
+from fleetbus.schemas.accounts import FLEET
+from fleetbus.schemas.charter import Charter
+from fleetbus.schemas.errors import NotFound, SettingsInvalid
+from fleetbus.schemas.nkeys import public_key
+from tests.founding import NOW, founded
+from tests.unit.cli.fleet_of_three import Answers, run
+
+PLAN = FleetPlan("demo", ("127.0.0.1",))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    founded(tmp_path / "fleet", PLAN)
+    return tmp_path / "fleet"
+
+
+def chartered(folder: Path, root_key: Path | None = None) -> Charter:
+    return asyncio.run(ensure_charter(folder, NOW, root_key=root_key))
+
+
+def signs_with(folder: Path) -> str:
+    """As the controller reads it, which takes no key that the root has not named."""
+    return public_key(read_mandate(load_settings(folder / "controller.json")).key)
+
+
+def test_a_fleet_is_founded_with_a_charter(folder: Path) -> None:
+    record, first = read_record(folder), chartered(folder)
+    assert (first.publish, first.former, first.epoch) == (record.signing_keys, (), 1)
+    assert first.authorities == (folder / "ca.crt").read_text()
+    before = charter_file(folder).read_bytes()
+    founded(folder, PLAN, now=NOW + timedelta(days=1))
+    assert charter_file(folder).read_bytes() == before
+
+
+def test_each_step_twice_is_once(folder: Path) -> None:
+    first = chartered(folder)
+    old = signs_with(folder)
+    new = rotation.prepare(folder)
+    assert rotation.prepare(folder) == new
+    both = chartered(folder)
+    assert (both.publish, both.version > first.version) == ((old, new), True)
+    assert chartered(folder) == both
+    assert signs_with(folder) == old
+    assert seed_file(folder, f"{rotation.SIGNING}-next").stat().st_mode & 0o077 == 0
+    assert rotation.switch(folder) == rotation.switch(folder) == new == signs_with(folder)
+    assert seed_file(folder, rotation.SIGNING).stat().st_mode & 0o077 == 0
+    rotation.finish(folder)
+    rotation.finish(folder)
+    last = chartered(folder)
+    assert (last.publish, last.former, last.order > both.order) == ((new,), (old,), True)
+    assert founded(folder, PLAN) == read_record(folder)
+    assert chartered(folder) == last
+
+
+def test_the_roots_key_is_asked_for_when_something_has_changed_and_only_then(tmp_path: Path) -> None:
+    folder, root = tmp_path / "fleet", tmp_path / "root.seed"
+    founded(folder, PLAN, root_key=root)
+    chartered(folder)
+    rotation.prepare(folder)
+    with pytest.raises(NotFound, match="needs the root's key"):
+        chartered(folder)
+    old = signs_with(folder)
+    assert chartered(folder, root).publish[0] == old
+
+
+def test_a_higher_epoch_has_a_new_key_alone_and_another_credential(folder: Path) -> None:
+    record, old = read_record(folder), signs_with(folder)
+    rotation.prepare(folder)
+    raised = rotation.raise_epoch(folder)
+    assert rotation.raise_epoch(folder) == raised == read_record(folder)
+    assert (raised.epoch, raised.resealing) == (2, raised.former_keys)
+    assert old in raised.former_keys
+    assert raised.revoked_at(FLEET, record.controller) == FOR_EVER
+    assert not credential_file(folder, "controller").exists()
+    made = founded(folder, PLAN)
+    rotation.switch(folder)
+    assert made.controller != record.controller
+    mandate = read_mandate(load_settings(folder / "controller.json"))
+    assert (public_key(mandate.key), mandate.epoch) == (made.signing_keys[0], 2)
+    assert old in mandate.former
+    rotation.finish(folder)
+    assert "formerSigningKeys" not in json.loads((folder / "controller.json").read_text())
+    assert rotation.raise_epoch(folder, 9).epoch == 9
+
+
+def test_a_controller_takes_no_key_and_no_charter_that_do_not_fit(folder: Path) -> None:
+    rotation.prepare(folder)
+    rotation.switch(folder)
+    with pytest.raises(SettingsInvalid, match="does not name this controller's key"):
+        signs_with(folder)
+    chartered(folder)
+    signs_with(folder)
+    charter_file(folder).write_text("fleetbus1 x.y\n{}")
+    with pytest.raises(SettingsInvalid, match="charter"):
+        signs_with(folder)
+    with pytest.raises(SettingsInvalid, match="charter"):
+        read_charter(folder, read_record(folder))
+
+
+def test_a_higher_epoch_is_confirmed(folder: Path) -> None:
+    before = signs_with(folder)
+    ran = run(Answers(), "keys", "raise-epoch", "--fleet-dir", str(folder))
+    assert ran.code == 64
+    assert "--yes" in ran.err
+    assert signs_with(folder) == before
