@@ -25,7 +25,7 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.desired import Command, CommandList
 from fleetbus.schemas.nkeys import key_of_seed, public_key
 from fleetbus.schemas.signing import unverified
-from fleetbus.schemas.streams import DESIRED, agent_permissions, operator_permissions
+from fleetbus.schemas.streams import DESIRED, agent_permissions
 from fleetbus.schemas.subjects import ClusterId
 from tests.simulation.bus import BusFaults
 from tests.simulation.faults import CALM, Plan
@@ -86,7 +86,7 @@ class SimulatedFleet:
         self.kills = 0
         self._unfenced = unfenced
         self._key = SigningKey(chance.randbytes(32))
-        self._operator = public_key(SigningKey(chance.randbytes(32)))
+        self._person = SigningKey(chance.randbytes(32))
         self.invariants = Invariants(public_key(self._key))
         self.bus = WatchedServer(self.clock, chance, plan.bus)
         self.bus.invariants = self.invariants
@@ -101,9 +101,7 @@ class SimulatedFleet:
             {f"fleetbus-{SHARED}": f"shared/{SHARED}"},
         )
         self.controllers = [self._slot(f"controller-{number}", self._control) for number in (1, 2)]
-        self.operator = OperatorBus(
-            self.bus, "ana", operator_permissions(self._operator, "admin"), "OPERATORS", self._operator
-        )
+        self.operator = OperatorBus(self.bus, "ana", self._person)
         self.bus.buses.append(self.operator)
         loop.after_step = self._after_step
 
@@ -188,7 +186,7 @@ class SimulatedFleet:
             bus_servers=("tls://bus.example",),
             bus_credential_file=nowhere,
             signing_seed_file=nowhere,
-            operators={self._operator: "ana"},
+            operators={public_key(self._person): "ana"},
             role_keys={TOKEN_ISSUER: "admin"},
             work_dir=nowhere,
         )

@@ -8,15 +8,23 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from nacl.signing import SigningKey
+
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Message, Put, VaultSecret
+from fleetbus.schemas import api, subjects
+from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotFound, VaultUnavailable
-from fleetbus.schemas.streams import Permissions
+from fleetbus.schemas.nkeys import public_key
+from fleetbus.schemas.requests import asked
+from fleetbus.schemas.signing import signer
+from fleetbus.schemas.streams import Permissions, operator_permissions
 from tests.simulation.bus import SimulatedBus, SimulatedServer
 from tests.simulation.kube import KubeFaults, SimulatedKube
 from tests.simulation.kube_cluster import Object, SimulatedCluster
 from tests.simulation.processes import Process
 from tests.simulation.vault import SimulatedVault, SimulatedVaultServer
+from tests.tokens import TOKEN_ISSUER
 
 
 @dataclass(slots=True)
@@ -130,8 +138,8 @@ class MortalBus(SimulatedBus):
             self._server.store(stream, put)
 
 
-class OperatorBus(SimulatedBus):
-    """A person's connection: its requests cross into the controller's account, as the server marks them."""
+class CrossingBus(SimulatedBus):
+    """A connection whose requests cross into the controller's account, as the server marks them."""
 
     async def request(
         self, subject: str, data: bytes, *, timeout_s: float = 5.0, headers: Mapping[str, str] | None = None
@@ -149,6 +157,28 @@ class OperatorBus(SimulatedBus):
             raise BusUnavailable(f"no answer within {timeout_s:g} s", where=subject) from cause
         finally:
             self._inboxes.pop(inbox)
+
+
+class OperatorBus(CrossingBus):
+    """An admin's connection."""
+
+    def __init__(self, server: SimulatedServer, name: str, key: SigningKey) -> None:
+        person = public_key(key)
+        super().__init__(server, name, operator_permissions(person, "admin"), "OPERATORS", person)
+        self._sign = signer(key)
+
+    async def ask(self, verb: str, body: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        """The result. Raises the error that was answered, and BusUnavailable when there was no answer."""
+        clock, content = self._server.clock, canonical(dict(body))
+        id, at = clock.identifier(), clock.now()
+        request = asked(verb, content, id=id, at=at, issuer=TOKEN_ISSUER, sign=self._sign)
+        message = await self.request(subjects.api(verb), request, timeout_s=timeout_s)
+        if not message.data:
+            raise BusUnavailable(f"an empty answer: {message.headers}")
+        answer = api.Answer.from_bytes(message.data)
+        if answer.error is not None:
+            raise api.raised(answer.error)
+        return answer.result
 
 
 class MortalKube(SimulatedKube):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fleetbus.schemas import api, subjects
-from fleetbus.schemas.canonical import canonical
-from fleetbus.schemas.errors import BusUnavailable, FleetbusError, Transient
+from fleetbus.schemas.errors import FleetbusError, Stale, Transient
 from tests.simulation.fleet import SimulatedFleet
 
 
@@ -20,22 +18,15 @@ class Operator:
 
     async def ask(self, verb: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Once. Raises the error that was answered, and BusUnavailable when there was no answer."""
-        message = await self._fleet.operator.request(
-            subjects.api(verb), canonical(dict(body)), timeout_s=25.0
-        )
-        if not message.data:
-            raise BusUnavailable(f"an empty answer: {message.headers}")
-        answer = api.Answer.from_bytes(message.data)
-        if answer.error is not None:
-            raise api.raised(answer.error)
-        return answer.result
+        return await self._fleet.operator.ask(verb, body, timeout_s=25.0)
 
     async def insist(self, verb: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """Until it is done, for requests that may be repeated; None when it is refused."""
         while True:
             try:
                 return await self.ask(verb, body)
-            except Transient:
+            except (Transient, Stale):
+                # Stale: a controller that has begun to lead since then wants it asked again.
                 await self._fleet.clock.sleep(self._fleet.clock.jitter(2.0))
             except FleetbusError as error:
                 self.refusals.append(f"{verb}: {error.sentence()}")

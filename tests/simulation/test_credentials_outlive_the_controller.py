@@ -27,17 +27,16 @@ from fleetbus.runtime.bus import BusSettings
 from fleetbus.runtime.ports import Bus, Signer
 from fleetbus.runtime.signers import SeedSigner
 from fleetbus.runtime.trust import Trust
-from fleetbus.schemas import api, subjects
+from fleetbus.schemas import subjects
 from fleetbus.schemas.accounts import AGENT, ENROL, RENEWER, TOKEN, agents_account, role_key_name
-from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment import JoinToken
 from fleetbus.schemas.enrolment_api import AdmittedTokenResult
+from fleetbus.schemas.errors import Transient
 from fleetbus.schemas.nats_jwt import read
 from fleetbus.schemas.nkeys import Kind, public_key, seed_of
 from fleetbus.schemas.streams import (
     agent_permissions,
-    operator_permissions,
     renewer_permissions,
     token_permissions,
 )
@@ -46,7 +45,7 @@ from tests.simulation.bus import SimulatedServer
 from tests.simulation.kube import KubeFaults, SimulatedKube
 from tests.simulation.kube_cluster import SimulatedCluster
 from tests.simulation.loop import VirtualClock, VirtualLoop, simulate
-from tests.simulation.mortal import OperatorBus
+from tests.simulation.mortal import CrossingBus, OperatorBus
 from tests.tokens import TOKEN_ISSUER
 
 HOUR_S = 3600.0
@@ -69,10 +68,9 @@ class World:
         self.clock = VirtualClock(self.loop, self.chance)
         self.server = SimulatedServer(self.clock, self.chance)
         self.key = SigningKey(self.chance.randbytes(32))
-        person = public_key(SigningKey(self.chance.randbytes(32)))
-        self.operators = {person: "ana"}
-        allowed = operator_permissions(person, "admin")
-        self.operator = OperatorBus(self.server, "ana", allowed, "OPERATORS", person)
+        person = SigningKey(self.chance.randbytes(32))
+        self.operators = {public_key(person): "ana"}
+        self.operator = OperatorBus(self.server, "ana", person)
         self.server.buses.append(self.operator)
         names = [(ENROL, TOKEN), (ENROL, RENEWER), (agents_account("main"), AGENT)]
         self.signers = {role_key_name(*one): SeedSigner(self._account_key(), Kind.ACCOUNT) for one in names}
@@ -119,14 +117,13 @@ class World:
 
     async def token(self, name: str) -> JoinToken:
         key = SigningKey(self.chance.randbytes(32))
-        asked = canonical({"name": name, "key": public_key(key)})
+        asked = {"name": name, "key": public_key(key)}
         while True:
             try:
-                message = await self.operator.request(subjects.api("token"), asked)
+                told = AdmittedTokenResult.from_json(await self.operator.ask("token", asked, timeout_s=5.0))
                 break
-            except Exception:
+            except Transient:
                 await self.clock.sleep(1)
-        told = AdmittedTokenResult.from_json(api.Answer.from_bytes(message.data).result)
         return JoinToken(
             id=told.id,
             fleet=told.fleet,
@@ -150,7 +147,7 @@ class World:
             role_key_name(ENROL, TOKEN): token_permissions(cluster, claims.subject),
             role_key_name(ENROL, RENEWER): renewer_permissions(cluster, claims.subject),
         }.get(role, agent_permissions(cluster))
-        bus = OperatorBus(self.server, claims.name, permissions, role.partition(".")[0], claims.subject)
+        bus = CrossingBus(self.server, claims.name, permissions, role.partition(".")[0], claims.subject)
         self.server.buses.append(bus)
         await bus.change_credential(settings.credential)
         try:
