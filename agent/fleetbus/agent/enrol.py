@@ -235,10 +235,9 @@ def joined_values(
         "controller-keys": ",".join(token.controller_keys),
         "epoch": str(token.epoch),
         "root": token.root,
+        "bus-insecure-dev": "true" if token.insecure_dev else "",
         USED: token.id,
     }
-    if token.insecure_dev:
-        values["bus-insecure-dev"] = "true"
     if charter is not None:
         values[CHARTER] = charter.envelope.decode()
     if token.vault is not None:

@@ -92,7 +92,7 @@ def parse_settings(text: Mapping[str, str]) -> AgentSettings:
         identity=Identity(fleet, cluster, _checked(text, "uid", _uid)),
         credential=_credential(text),
         bus_servers=_checked(text, "bus-servers", lambda servers: _servers(servers, insecure=insecure)),
-        bus_ca="" if insecure else _checked(text, "bus-ca", _pem),
+        bus_ca="" if insecure and not text.get("bus-ca") else _checked(text, "bus-ca", _pem),
         controller_keys=_checked(text, "controller-keys", _keys),
         epoch=_checked({"epoch": "0", **text}, "epoch", _epoch),
         vault=_vault(text),

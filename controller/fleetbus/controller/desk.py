@@ -21,6 +21,7 @@ from fleetbus.controller.views import Known
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas.enrolment import VaultPlace
+from fleetbus.schemas.requests import actions_of
 from fleetbus.schemas.signing import Sign
 
 
@@ -83,6 +84,7 @@ class Request:
 
     by: str
     data: bytes
+    verb: str = ""
     key: str = ""
     role: str = ""
     statement: bytes = b""
@@ -90,7 +92,9 @@ class Request:
     """Of events, for a subscriber who may read only those."""
 
     def author(self, action: str, reason: str = "") -> Author:
-        """Who asks, as the author of what is done."""
+        """Who asks, as the author of what is done, by one of the verb's `actions_of`."""
+        if self.verb and action not in actions_of(self.verb):
+            raise ValueError(f"records of `{self.verb}` are never called {action}")
         return Author(self.by, action, reason, self.key, self.statement.decode())
 
 

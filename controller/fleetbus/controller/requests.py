@@ -7,6 +7,7 @@ accepted, and a controller that begins to lead, which remembers nothing, accepts
 from __future__ import annotations
 
 from collections import OrderedDict
+from datetime import datetime, timedelta
 
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas.canonical import digest
@@ -18,10 +19,11 @@ LATE_S = 60.0
 """So long after it was signed a request is accepted; clients wait for half of that."""
 AHEAD_S = 5.0
 """So far the clock of who asks may be ahead of the controller's."""
-MOST = 65536
-"""Requests that are remembered: more changes within LATE_S are refused."""
+MOST = 4096
+"""Requests of one operator that are remembered: more changes within LATE_S are refused."""
 
-_CLOCK = "set the clock of this machine, and that of the controller's"
+_CLOCK = "set the clock of this machine and that of the controller, and ask again"
+_AGAIN = "ask again; if that does not help, the clock of this machine is behind the controller's"
 
 
 class Requests:
@@ -29,8 +31,9 @@ class Requests:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._began = clock.now()
-        self._seen: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._began = self._latest = clock.now()
+        self._seen: dict[str, OrderedDict[str, datetime]] = {}
+        """By the key of who asks: ids, and until when each would still be accepted."""
 
     def accept(self, verb: str, statement: bytes, body: bytes, claims: Claims) -> None:
         """Only what the key in this token has signed, of this verb and body, now and for the first time.
@@ -49,26 +52,28 @@ class Requests:
             raise SignatureRefused("what is asked is not what was signed", where=where)
         if found.issuer != claims.issuer:
             raise SignatureRefused("it was signed for another role or fleet", where=where)
-        self._in_time(found, where)
-        self._remember((claims.subject, found.id), where)
+        now = self._latest = max(self._latest, self._clock.now())
+        self._in_time(found, now, where)
+        self._remember(claims.subject, found, now, where)
 
-    def _in_time(self, found: Statement, where: str) -> None:
-        late_s = (self._clock.now() - found.at).total_seconds()
-        if late_s > LATE_S:
-            raise Stale(f"it was signed {late_s:.0f} s ago", where=where, remedy=f"{_CLOCK}, and ask again")
-        if late_s < -AHEAD_S:
-            raise Stale(f"it was signed {-late_s:.0f} s from now", where=where, remedy=_CLOCK)
+    def _in_time(self, found: Statement, now: datetime, where: str) -> None:
+        if found.at < now - timedelta(seconds=LATE_S):
+            raise Stale(f"it was signed more than {LATE_S:g} s ago", where=where, remedy=_CLOCK)
+        if found.at > now + timedelta(seconds=AHEAD_S):
+            raise Stale(f"it was signed more than {AHEAD_S:g} s from now", where=where, remedy=_CLOCK)
         if found.at < self._began:
-            raise Stale("it was signed before this controller began to lead", where=where, remedy="ask again")
+            raise Stale("it was signed before this controller began to lead", where=where, remedy=_AGAIN)
 
-    def _remember(self, request: tuple[str, str], where: str) -> None:
-        now_s = self._clock.monotonic_s()
-        while self._seen and next(iter(self._seen.values())) < now_s:
-            self._seen.popitem(last=False)
-        if request in self._seen:
-            raise Stale("it was asked before", where=where, remedy="ask again, do not repeat the bytes")
-        if len(self._seen) >= MOST:
+    def _remember(self, key: str, found: Statement, now: datetime, where: str) -> None:
+        ids = self._seen.setdefault(key, OrderedDict())
+        while ids and next(iter(ids.values())) < now:
+            ids.popitem(last=False)
+        if found.id in ids:
+            raise Stale("it was asked before", where=where, remedy="ask again; a request counts once")
+        if len(ids) >= MOST:
             raise Transient(
-                f"more than {MOST} changes were asked within a minute", where=where, remedy="ask more slowly"
+                f"{MOST} changes were asked by this operator within a minute",
+                where=where,
+                remedy="ask more slowly",
             )
-        self._seen[request] = now_s + LATE_S + AHEAD_S
+        ids[found.id] = now + timedelta(seconds=LATE_S + AHEAD_S)

@@ -43,6 +43,7 @@ CONNECT_TIMEOUT_S = 5
 _PENDING_BYTES = 2 * 1024 * 1024
 _FLUSH_TIMEOUT_S = 10.0
 _PING = b"PING\r\n"
+_NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REFUSED = re.compile(r'permissions violation for (publish|subscription) to "(.*?)"', re.IGNORECASE)
 
 
@@ -74,6 +75,9 @@ class Connection(Client):
         """Connect and log in: `token` says who, `key` proves it. Raises BusUnavailable; then nothing is left open."""
 
         def sign(nonce: str) -> bytes:
+            # The key signs what its owner says, too: a server that could choose the bytes could say it in his name.
+            if not _NONCE.fullmatch(nonce):
+                raise errors.Error("what the server wants to have signed is no nonce")
             return base64.b64encode(key.sign(nonce.encode()).signature)
 
         opened = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import Field
@@ -17,7 +18,7 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import canonical, digest, parse_json
 from fleetbus.schemas.errors import FleetbusError, MessageMalformed
 from fleetbus.schemas.models import Count, Moment, Received
-from fleetbus.schemas.requests import stated_by
+from fleetbus.schemas.requests import actions_of, stated_by
 from fleetbus.schemas.signing import Sign, unverified, verify
 
 OUTCOME_DONE: Final = "done"
@@ -28,6 +29,11 @@ OUTCOME_REFUSED: Final = "refused"
 OUTCOMES: Final = (OUTCOME_DONE, OUTCOME_ORDERED, OUTCOME_REFUSED)
 
 MOST_FINDINGS = 50
+
+ACTED_ON_WITHIN: Final = timedelta(minutes=5)
+"""A request is accepted within a minute, and acted on at once or after what it waits for."""
+_NO_PEOPLE: Final = ("cluster/", "directory:")
+"""So begin the names of those who act and sign no requests."""
 
 
 class Edit(Received):
@@ -163,15 +169,20 @@ def step(walk: Walk, subject: str, envelope: bytes, keys: Collection[str] | None
 
 def _signed_by_its_actor(walk: Walk, record: AuditRecord) -> Walk:
     """Held against what an operator has signed of it; the controller's word alone is counted."""
+    who, number = record.actor[:80], record.number
     if record.statement is None:
-        in_a_name = record.key and "/" not in record.actor and record.outcome != OUTCOME_REFUSED
-        return replace(walk, unsigned=walk.unsigned + 1) if in_a_name else walk
+        unsigned = record.outcome != OUTCOME_REFUSED and not record.actor.startswith(_NO_PEOPLE)
+        return replace(walk, unsigned=walk.unsigned + 1) if unsigned else walk
     try:
-        verb = stated_by(record.statement, record.key).verb
+        statement = stated_by(record.statement, record.key)
     except FleetbusError as error:
-        return walk.found(record.number, f"{record.actor[:80]} did not sign what it tells: {error.message}")
-    if record.action not in (verb, f"{verb}-run", f"{verb}-cancel"):
-        return walk.found(record.number, f"{record.actor[:80]} has signed `{verb}`, not {record.action[:80]}")
+        return walk.found(number, f"{who} did not sign what it tells: {error.message}")
+    if record.action not in actions_of(statement.verb):
+        return walk.found(number, f"{who} has signed `{statement.verb}`, not {record.action[:80]}")
+    if abs(record.at - statement.at) > ACTED_ON_WITHIN:
+        return walk.found(
+            number, f"{who} has signed it at another time: {statement.at:%Y-%m-%d %H:%M:%S} UTC"
+        )
     return walk
 
 

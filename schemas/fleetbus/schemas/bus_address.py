@@ -74,7 +74,7 @@ def parse_address(text: str, *, insecure: bool = False) -> BusAddress:
     # What is not printable the parser leaves out.
     wrong = wrong or not text.isprintable()
     if scheme is None or wrong or parts.query or parts.fragment:
-        raise SettingsInvalid("not an address of the bus", where=text, remedy=_FORMS)
+        raise SettingsInvalid("not an address of the bus", where="" if "@" in text else text, remedy=_FORMS)
     address = BusAddress(scheme, host, port or _PORTS[scheme], path)
     if not address.encrypted:
         _check_plaintext(address, insecure=insecure)

@@ -7,15 +7,26 @@ digest the statement holds. It is kept in the audit record of what followed, whe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from pydantic import Field
 
 from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import digest
-from fleetbus.schemas.errors import SignatureRefused
+from fleetbus.schemas.errors import MessageMalformed, SignatureRefused
 from fleetbus.schemas.models import Moment, Received
 from fleetbus.schemas.signing import VERSION, Sign, unverified, verify
+
+_ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "command": ("command-run", "command-cancel"),
+    "approve": ("approve", "dismiss"),
+    "retire": ("retire", "revoke"),
+}
+"""Of verbs whose records are called otherwise."""
+
+MOST_BYTES = 1024
+"""Of a statement in its envelope: it is kept for ever."""
 
 
 class Statement(Received):
@@ -29,6 +40,11 @@ class Statement(Received):
     at: Moment
     issuer: str = Field(max_length=80)
     body: str = Field(max_length=80)
+
+
+def actions_of(verb: str) -> tuple[str, ...]:
+    """What the records of a verb are called."""
+    return _ACTIONS.get(verb, (verb,))
 
 
 def asked(verb: str, body: bytes, *, id: str, at: datetime, issuer: str, sign: Sign) -> bytes:
@@ -49,7 +65,12 @@ def parts(request: bytes) -> tuple[bytes, bytes]:
 def stated(statement: bytes, verb: str, key: str) -> Statement:
     """What `key` has signed for this verb. Raises MessageMalformed, MessageTooNew, SignatureRefused."""
     subject = subjects.api(verb)
-    found = Statement.from_bytes(verify(subject, statement, {key}))
+    if len(statement) > MOST_BYTES:
+        raise MessageMalformed("a statement that is too long", where=subject)
+    content = verify(subject, statement, {key})
+    found = Statement.from_bytes(content)
+    if content != found.to_bytes() or statement.count(b",", 0, statement.index(b"\n")):
+        raise MessageMalformed("a statement with more in it than a statement says", where=subject)
     if found.verb != verb:
         raise SignatureRefused("it states another verb", where=subject)
     return found

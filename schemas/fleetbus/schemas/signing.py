@@ -8,7 +8,7 @@ Bytes are verified before they are parsed.
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Callable, Collection, Mapping
 
 from nacl.exceptions import BadSignatureError
@@ -19,6 +19,8 @@ from fleetbus.schemas.nkeys import Kind, public_key, verify_key
 
 VERSION = b"fleetbus1"
 _MAX_LINE_BYTES = 2048
+_MARK = re.compile(rb"([A-Z2-7]{56})\.([A-Za-z0-9_-]{86})")
+"""A public nkey, and 64 bytes in base64."""
 
 Sign = Callable[[str, bytes], bytes]
 """(subject, canonical bytes) → envelope."""
@@ -60,13 +62,11 @@ def _split(envelope: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
         raise MessageMalformed("no envelope: the first line is not `fleetbus1 <key>.<signature>`")
     pairs: list[tuple[str, bytes]] = []
     for mark in marks.split(b",") if blank else []:
-        name, dot, text = mark.partition(b".")
-        try:
-            pairs.append((name.decode("ascii"), base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))))
-        except (binascii.Error, ValueError) as error:
-            raise MessageMalformed("an envelope with a signature that is not base64") from error
-        if not dot:
-            raise MessageMalformed("an envelope with a key but no signature")
+        found = _MARK.fullmatch(mark)
+        if found is None:
+            raise MessageMalformed("an envelope with something else than a key and its signature")
+        name, text = found.groups()
+        pairs.append((name.decode("ascii"), base64.urlsafe_b64decode(text + b"==")))
     return pairs, content
 
 

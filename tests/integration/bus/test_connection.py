@@ -79,6 +79,37 @@ async def test_a_server_that_offers_no_tls_is_told_nothing(fleet: FleetServer) -
     assert set(heard) == {b""}
 
 
+@pytest.mark.parametrize(
+    ("nonce", "signs"),
+    [
+        ("PXoWU7zWAMt75FY", True),
+        ('fleetbus1\nfleet.v1.api.apply\n{"verb":"apply"}', False),
+        ("eyJ0eXAiOiJKV1QifQ.eyJpc3MiOiJVIn0", False),
+    ],
+)
+async def test_logging_in_signs_a_nonce_and_nothing_that_could_be_a_message(
+    fleet: FleetServer, nonce: str, signs: bool
+) -> None:
+    """The same key signs what an agent reports and an operator asks: its server must not choose the bytes."""
+    heard: list[bytes] = []
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greeting = {"server_id": "x", "version": "2.15.0", "headers": True, "nonce": nonce, "max_payload": 99}
+        writer.write(b"INFO " + json.dumps(greeting | {"auth_required": True}).encode() + b"\r\n")
+        heard.append(await reader.read(4096))
+        writer.close()
+
+    async with listener(greet) as url:
+        settings = replace(fleet.settings("controller"), servers=(_plain(url),), insecure=True)
+        async with NatsBus(settings, CLOCK):
+            assert await wait_until(lambda: _true(len(heard) >= 2), CLOCK, 10)
+    assert {b'"sig"' in one for one in heard} == {signs}
+
+
+def _plain(url: str) -> str:
+    return "nats://" + url.partition("://")[2]
+
+
 async def test_a_server_that_says_nothing_is_given_up_and_the_next_one_taken(
     fleet: FleetServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,13 +86,20 @@ def test_with_the_mark_plaintext_leaves_this_machine_nowhere(host: str) -> None:
         parse_address(f"nats://{host}:4222", insecure=True)
 
 
+@pytest.mark.parametrize("text", ["ana:hunter2@bus:4222", "nats:ana:hunter2@bus", "tls://ana:hunter2@bus"])
+def test_a_login_in_an_address_is_never_quoted(text: str) -> None:
+    with pytest.raises(SettingsInvalid) as refused:
+        parse_address(text)
+    assert "hunter2" not in refused.value.sentence()
+
+
 def test_no_address_at_all_is_refused() -> None:
     with pytest.raises(SettingsInvalid):
         parse_addresses([])
 
 
 @settings(deadline=None)
-@given(st.text(max_size=40))
+@given(st.text(max_size=40) | st.text(max_size=20).map(lambda text: f"tls://{text}"))
 def test_whatever_is_written_is_an_encrypted_address_or_refused(text: str) -> None:
     try:
         address = parse_address(text)

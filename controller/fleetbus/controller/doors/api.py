@@ -90,7 +90,7 @@ async def serve(desk: Desk) -> None:
 async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     """The envelope for one request; never raises but when cancelled."""
     statement, body = parts(message.data)
-    request = Request("", body, _key(message))
+    request = Request("", body, verb, _key(message))
     try:
         claims = _claims(message) if request.key else None
         request = _asked_by(desk, verb, request, claims)

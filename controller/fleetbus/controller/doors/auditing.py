@@ -19,6 +19,7 @@ from fleetbus.schemas.errors import (
     NotPermitted,
     TimeoutExpired,
 )
+from fleetbus.schemas.requests import actions_of
 from fleetbus.schemas.roles import VIEWER, verbs_of
 from fleetbus.schemas.signing import unverified
 from fleetbus.schemas.streams import AUDIT
@@ -120,9 +121,9 @@ async def note(desk: Desk, verb: str, request: Request, error: FleetbusError) ->
     body = _body(request)
     if not isinstance(error, NotPermitted) and _reads(verb, body):
         return
-    action = (
-        f"command-{body['action']}" if verb == "command" and body.get("action") in ("run", "cancel") else verb
-    )
+    named = f"{verb}-{body.get('action')}"
+    actions = actions_of(verb)
+    action = named if named in actions else actions[0]
     reason = body.get("reason")
     author = request.author(action, reason if isinstance(reason, str) else "")
     await desk.refusals.add(author, _object(verb, body), error)
