@@ -18,6 +18,7 @@ from fleetbus.cli.confirm import confirm
 from fleetbus.cli.durations import Duration
 from fleetbus.cli.holding import holding
 from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.rotate_authority import rotate_authority
 from fleetbus.cli.rotate_publish import Changing, finish, raise_epoch, rotate
 from fleetbus.cli.table import Cell
 from fleetbus.runtime.clock import SystemClock
@@ -43,6 +44,12 @@ _TIMEOUT = click.option(
     "--timeout", "timeout_s", type=Duration(), default="5m", show_default=True, help="Of each step."
 )
 
+_VAULT_TOKEN = click.option(
+    "--vault-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --signing vault-transit; or set VAULT_TOKEN.",
+)
+
 
 @click.group("keys")
 def command() -> None:
@@ -50,6 +57,7 @@ def command() -> None:
     \b
     fleetbus keys show --fleet-dir fleet
     fleetbus keys rotate publish --fleet-dir fleet --root-key root.seed
+    fleetbus keys rotate authority --fleet-dir fleet --root-key root.seed
     fleetbus keys raise-epoch --fleet-dir fleet --root-key root.seed
     """
 
@@ -94,6 +102,7 @@ def rotate_group() -> None:
     """
     \b
     fleetbus keys rotate publish --fleet-dir fleet --root-key root.seed
+    fleetbus keys rotate authority --fleet-dir fleet --root-key root.seed
     """
 
 
@@ -120,16 +129,42 @@ def publish_command(
     return exit_codes.DONE
 
 
+@rotate_group.command("authority", short_help="the authority of the bus's servers")
+@_FOLDER
+@_ROOT
+@_TIMEOUT
+@click.option("--force", is_flag=True, help="Do not wait for connected clusters that have not heard of it.")
+@_VAULT_TOKEN
+@pass_invocation
+def authority_command(
+    invocation: Invocation,
+    folder: Path,
+    root_key: Path | None,
+    timeout_s: float,
+    force: bool,
+    vault_token_file: Path | None,
+) -> int:
+    """
+    \b
+    fleetbus keys rotate authority --fleet-dir fleet --root-key root.seed
+
+    The root names the next authority beside the present one; once every connected cluster has heard that, the servers
+    get certificates of it and read them, and no connection ends. The former authority vouches for it, so a cluster
+    that was away still believes the servers. With several servers it stops where their folders have to be copied, and
+    goes on when it is run again.
+    """
+    changing = _changing(invocation, folder, root_key, timeout_s, forced=force)
+    invocation.run_async(rotate_authority(changing, vault_token_file))
+    invocation.output.line("the new authority is ", Cell("in use", "good"))
+    return exit_codes.DONE
+
+
 @command.command("raise-epoch", short_help="after a restore or a theft: a new key alone, above all that was")
 @_FOLDER
 @_ROOT
 @_TIMEOUT
 @click.option("--to", "at_least", type=click.IntRange(1), default=1, help="At least this epoch.")
-@click.option(
-    "--vault-token-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="With --signing vault-transit; or set VAULT_TOKEN.",
-)
+@_VAULT_TOKEN
 @click.option("--no-wait", is_flag=True, help="Do not wait for the controller, as none runs yet.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_invocation

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -38,20 +39,62 @@ class SigningKey:
     private: bytes = field(repr=False)
 
 
-def make_authority(common_name: str, now: datetime, *, valid_days: int = 3650) -> Issued:
-    """A self-signed authority on ECDSA P-256 that signs end certificates only (path length 0)."""
+def make_authority(
+    common_name: str, now: datetime, *, valid_days: int = 3650, path_length: int = 0
+) -> Issued:
+    """A self-signed authority on ECDSA P-256 that signs end certificates, and one that follows it if `path_length`
+    is 1."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    builder = _authority(key.public_key(), path_length).subject_name(name).issuer_name(name)
+    return Issued(_pem(_valid(builder, now, valid_days).sign(key, hashes.SHA256())), _private_pem(key))
+
+
+def split(certificates: bytes) -> tuple[bytes, ...]:
+    """Each certificate of a PEM file, in its order. Raises SettingsInvalid for other bytes."""
+    try:
+        return tuple(_pem(one) for one in x509.load_pem_x509_certificates(certificates))
+    except ValueError as cause:
+        raise SettingsInvalid("these bytes are no PEM certificates") from cause
+
+
+def may_be_followed(authority: bytes) -> bool:
+    """Whether a PEM authority may sign the one that comes after it."""
+    found = _load(authority).extensions.get_extension_for_class(x509.BasicConstraints).value
+    return found.ca and (found.path_length is None or found.path_length > 0)
+
+
+def cross_sign(authority: Issued, following: bytes, now: datetime) -> bytes:
+    """The authority `following`, PEM, as `authority` vouches for it and as long as that lasts.
+
+    Whoever knows `authority` alone believes what the other one has issued, if it comes with this.
+    """
+    issuer, subject = _load(authority.certificate), _load(following)
+    signer = _signer(authority)
+    key = subject.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise SettingsInvalid("the authority that follows has no ECDSA key")
     builder = (
-        _valid(x509.CertificateBuilder(), now, valid_days)
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(authority=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        _authority(key, 0)
+        .subject_name(subject.subject)
+        .issuer_name(issuer.subject)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _EARLIER)
+        .not_valid_after(min(issuer.not_valid_after_utc, subject.not_valid_after_utc))
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
     )
-    return Issued(_pem(builder.sign(key, hashes.SHA256())), _private_pem(key))
+    return _pem(builder.sign(signer, hashes.SHA256()))
+
+
+def is_issued_by(certificate: bytes, authority: bytes) -> bool:
+    """Whether a PEM certificate is signed by the key of a PEM authority."""
+    try:
+        _load(certificate).verify_directly_issued_by(_load(authority))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def issue_server(
@@ -109,10 +152,7 @@ def _issue(
     valid_days: int,
     usage: Sequence[x509.ObjectIdentifier],
 ) -> Issued:
-    issuer = _load(authority.certificate)
-    signer = serialization.load_pem_private_key(authority.key, password=None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise SettingsInvalid("the authority's key is no ECDSA key", remedy="make the authority again")
+    issuer, signer = _load(authority.certificate), _signer(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     groups = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in organizations]
     builder = (
@@ -131,6 +171,23 @@ def _issue(
         names = x509.SubjectAlternativeName([_host(host) for host in hosts])
         builder = builder.add_extension(names, critical=False)
     return Issued(_pem(builder.sign(signer, hashes.SHA256())), _private_pem(key))
+
+
+def _signer(authority: Issued) -> ec.EllipticCurvePrivateKey:
+    signer = serialization.load_pem_private_key(authority.key, password=None)
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise SettingsInvalid("the authority's key is no ECDSA key", remedy="make the authority again")
+    return signer
+
+
+def _authority(key: ec.EllipticCurvePublicKey, path_length: int) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .public_key(key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_usage(authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
 
 
 def _valid(builder: x509.CertificateBuilder, now: datetime, days: int) -> x509.CertificateBuilder:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from fleetbus.cli.ceremony import rotation
+from fleetbus.cli.ceremony import authority, rotation
 from fleetbus.cli.ceremony.charter import ensure_charter, read_charter
 from fleetbus.cli.ceremony.folder import charter_file, credential_file, seed_file
-from fleetbus.cli.ceremony.init import FleetPlan
+from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
+from fleetbus.cli.ceremony.keys import FolderKeys
 from fleetbus.cli.ceremony.record import FOR_EVER, read_record
 from fleetbus.controller.mandate import read_mandate
 from fleetbus.controller.settings import load_settings
+from fleetbus.runtime.certificates import is_issued_by, make_authority, split
 from fleetbus.schemas.accounts import FLEET
 from fleetbus.schemas.charter import Charter
-from fleetbus.schemas.errors import NotFound, SettingsInvalid
+from fleetbus.schemas.errors import NotFound, NotPossible, SettingsInvalid
 from fleetbus.schemas.nkeys import public_key
 from tests.founding import NOW, founded
 from tests.unit.cli.fleet_of_three import Answers, run
@@ -121,3 +123,53 @@ def test_a_higher_epoch_is_confirmed(folder: Path) -> None:
     assert ran.code == 64
     assert "--yes" in ran.err
     assert signs_with(folder) == before
+
+
+def test_each_step_of_another_authority_twice_is_once(folder: Path) -> None:
+    first, former = chartered(folder), authority.believed(folder)
+    for _ in range(2):
+        authority.prepare(folder, NOW)
+    both = authority.believed(folder)
+    assert both[:1] == former
+    assert len(both) == 2
+    assert chartered(folder).authorities != first.authorities
+    founded(folder, PLAN, now=NOW + timedelta(days=1))
+    assert authority.believed(folder) == both
+    for _ in range(2):
+        authority.switch(folder, NOW)
+    assert authority.believed(folder) == both[::-1]
+    assert not authority.is_prepared(folder)
+    assert (folder / "ca.key").stat().st_mode & 0o077 == 0
+    for _ in range(2):
+        authority.finish(folder)
+    assert authority.believed(folder) == both[1:]
+    leaf, *shown = split((renewed(folder) / "server.crt").read_bytes())
+    assert is_issued_by(leaf, both[1])
+    # And who knows the former one alone finds a way from it to the certificate.
+    assert [is_issued_by(one, former[0]) for one in shown] == [True]
+    assert authorities(chartered(folder)) == both[1:]
+
+
+def test_an_authority_that_may_vouch_for_no_other_is_replaced_only_by_force(folder: Path) -> None:
+    """As those of fleets are that were founded before."""
+    old = make_authority("demo bus", NOW)
+    (folder / "ca.crt").write_bytes(old.certificate)
+    (folder / "ca.key").write_bytes(old.key)
+    with pytest.raises(NotPossible, match="vouch"):
+        authority.prepare(folder, NOW)
+    authority.prepare(folder, NOW, forced=True)
+    authority.switch(folder, NOW)
+    leaf, *shown = split((renewed(folder) / "server.crt").read_bytes())
+    assert is_issued_by(leaf, authority.believed(folder)[0])
+    assert shown == []
+
+
+def renewed(folder: Path) -> Path:
+    """The server's folder, with certificates of the authority that issues now."""
+    founding = make_fleet(folder, PLAN, FolderKeys(folder), NOW, renew_certificates=True)
+    asyncio.run(founding)
+    return folder / "nats"
+
+
+def authorities(charter: Charter) -> tuple[bytes, ...]:
+    return split(charter.authorities.encode())

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fleetbus.cli.ceremony.files import write_whole
-from fleetbus.cli.ceremony.folder import server_folder
+from fleetbus.cli.ceremony.folder import cross_file, server_folder
 from fleetbus.cli.ceremony.record import FleetRecord, Node
 from fleetbus.runtime.certificates import Issued, expires_at, issue_peer, issue_server, make_authority
 
@@ -32,17 +32,19 @@ def write_certificates(
     renew: bool = False,
 ) -> None:
     """What `record` needs and is not there, or with `renew` is; `before` is what those were made for."""
-    authority = _authority(folder, "ca", f"{record.fleet} bus", now, say)
+    # One that the next authority takes the place of vouches for it.
+    authority = _authority(folder, "ca", f"{record.fleet} bus", now, say, path_length=1)
+    cross = cross_file(folder).read_bytes() if cross_file(folder).is_file() else b""
     if not record.nodes:
         again = renew or before is None or before.hosts != record.hosts
-        _server(server_folder(folder), authority, record.hosts, now, say, again=again)
+        _server(server_folder(folder), authority, cross, record.hosts, now, say, again=again)
         return
     routes = _authority(folder, "routes-ca", f"{record.fleet} bus routes", now, say)
     known = {one.name: one for one in before.nodes} if before else {}
     for node in record.nodes:
         again = renew or before is None or known.get(node.name) != node or before.hosts != record.hosts
         place = server_folder(folder, node)
-        _server(place, authority, names(node, record.hosts), now, say, again=again)
+        _server(place, authority, cross, names(node, record.hosts), now, say, again=again)
         _peer(place, routes, node, now, again=again)
 
 
@@ -51,10 +53,12 @@ def names(node: Node, hosts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((node.host, *hosts)))
 
 
-def _authority(folder: Path, name: str, common_name: str, now: datetime, say: Say) -> Issued:
+def _authority(
+    folder: Path, name: str, common_name: str, now: datetime, say: Say, *, path_length: int = 0
+) -> Issued:
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
     if not (key.is_file() and certificate.is_file()):
-        made = make_authority(common_name, now)
+        made = make_authority(common_name, now, path_length=path_length)
         write_whole(key, made.key, secret=True)
         write_whole(certificate, made.certificate)
         say(f"{name}.crt, {name}.key made")
@@ -62,12 +66,20 @@ def _authority(folder: Path, name: str, common_name: str, now: datetime, say: Sa
 
 
 def _server(
-    place: Path, authority: Issued, hosts: tuple[str, ...], now: datetime, say: Say, *, again: bool
+    place: Path,
+    authority: Issued,
+    cross: bytes,
+    hosts: tuple[str, ...],
+    now: datetime,
+    say: Say,
+    *,
+    again: bool,
 ) -> None:
     write_whole(place / "ca.crt", authority.certificate)
     if _lasts(place, "server", now) and not again:
         return
-    _write(place, "server", issue_server(authority, hosts[0], hosts, now))
+    issued = issue_server(authority, hosts[0], hosts, now)
+    _write(place, "server", Issued(issued.certificate + cross, issued.key))
     say(f"{place.name}/server.crt made for {', '.join(hosts)}")
 
 

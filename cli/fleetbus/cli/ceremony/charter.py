@@ -10,6 +10,7 @@ from fleetbus.cli.ceremony.folder import authority_file, charter_file
 from fleetbus.cli.ceremony.issue import Say
 from fleetbus.cli.ceremony.keys import root_signer
 from fleetbus.cli.ceremony.record import FleetRecord, changing, read_record
+from fleetbus.runtime.certificates import split
 from fleetbus.schemas import subjects
 from fleetbus.schemas.charter import Charter, Sealed, opened
 from fleetbus.schemas.errors import MessageMalformed, Refused, SettingsInvalid
@@ -65,11 +66,16 @@ def _wanted(folder: Path, record: FleetRecord, there: Charter | None, now: datet
                 "issuedAt": now.isoformat(),
                 "publish": list(record.signing_keys),
                 "former": list(record.former_keys),
-                "authorities": "" if record.insecure_dev else read_text(authority_file(folder)),
+                "authorities": "" if record.insecure_dev else _authorities(folder),
             }
         )
     except MessageMalformed as error:
         raise SettingsInvalid(f"no charter can say this: {error.message}", where=str(folder)) from error
+
+
+def _authorities(folder: Path) -> str:
+    """In an order of its own: which of them issues is no matter of who believes them."""
+    return b"".join(sorted(split(read_text(authority_file(folder)).encode()))).decode()
 
 
 def _says_the_same(one: Charter, other: Charter) -> bool:

@@ -1,7 +1,8 @@
 """Where things lie in a fleet's folder, and the servers' configuration that follows from them.
 
 DIR/fleet.json           public record: users, addresses, public keys
-DIR/ca.crt, ca.key       authority of the bus; routes-ca.* that of the servers among themselves, if several
+DIR/ca.crt, ca.key       authority of the bus, in ca.crt perhaps with one that comes or goes; ca-cross.crt see there;
+                         routes-ca.* that of the servers among themselves, if several
 DIR/nats/                server.conf, server.crt, server.key, ca.crt: what nats-server is started with;
                          with several servers a folder NAME each, to be copied to its machine
 DIR/tokens/*.jwt         the operator's and the accounts' tokens
@@ -56,6 +57,11 @@ def vault_token_file(folder: Path) -> Path:
 
 def authority_file(folder: Path) -> Path:
     return folder / "ca.crt"
+
+
+def cross_file(folder: Path) -> Path:
+    """The authority as the one before it vouches for it; there is none before the first change."""
+    return folder / "ca-cross.crt"
 
 
 def server_folder(folder: Path, node: Node | None = None) -> Path:
