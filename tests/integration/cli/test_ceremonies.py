@@ -34,7 +34,7 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.accounts import AGENT, role_key_name, user_claims
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment import VaultPlace
-from fleetbus.schemas.errors import VaultForbidden
+from fleetbus.schemas.errors import NotPossible, VaultForbidden
 from fleetbus.schemas.nkeys import Kind, public_key, seed_of
 from fleetbus.schemas.streams import STREAMS
 from fleetbus.schemas.subjects import ClusterId
@@ -143,6 +143,10 @@ async def test_a_member_reads_its_own_secrets_and_no_others(
         token_keys = public_keys(await kube.read_path("/openid/v1/jwks"))
         entity = await make_vault_identity(admin, cluster, token_keys)
         assert entity == await make_vault_identity(admin, cluster, token_keys)
+        await admin.disable_entity("fleet_main_dev-eu")
+        with pytest.raises(NotPossible, match="was revoked"):
+            await make_vault_identity(admin, cluster, token_keys)
+        await admin.disable_entity("fleet_main_dev-eu", False)
 
     inbox = subjects.inbox("main", "dev-eu")
     async with NatsBus(_settings(fleet, credential, inbox), CLOCK) as bus:

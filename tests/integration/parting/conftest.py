@@ -38,6 +38,7 @@ from tests.bus_server import CLOCK, OPERATORS_BY_ROLE, FleetServer
 from tests.integration.controller.enrolling import Candidate, Token, admitted_token
 from tests.integration.controller.people import Operator, controlling
 from tests.vault_cluster import VaultCluster, join
+from tests.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,13 @@ def without(stand: Stand, *names: str) -> Stand:
 
 
 async def audited(stand: Stand, object_: str) -> list[dict[str, str]]:
-    """The audit records of one object."""
-    rows = (await stand.operator.ask("audit", {"object": object_}))["rows"]
-    return [json.loads(one["envelope"].partition("\n")[2]) for one in rows]
+    """The audit records of one object, once there are any: a server that was away copies them late."""
+    records: list[dict[str, str]] = []
+
+    async def there() -> bool:
+        found = (await stand.operator.ask("audit", {"object": object_}))["rows"]
+        records[:] = [json.loads(one["envelope"].partition("\n")[2]) for one in found]
+        return bool(records)
+
+    assert await wait_until(there, CLOCK, 20)
+    return records

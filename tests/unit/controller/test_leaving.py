@@ -49,6 +49,9 @@ def reason(status: Status, type_: str) -> str:
 def test_it_leaves_is_kept_and_goes_when_it_is_purged(left: str, kept: str, event: str) -> None:
     staying = leaving_status(cluster(left, stays=True, reason="INC-1"), None, NOW)
     assert reason(staying, words.LEAVING) == reason(staying, conditions.READY) == kept
+    assert {reason(staying, one) for one in (words.CONNECTED, words.RESPONSIVE)} == {
+        words.REASON_DISCONNECTED
+    }
     assert told(staying) == [event]
     assert "INC-1" in staying.outbox.pending[0].message
     assert leaving_status(cluster(left, stays=True, reason="INC-1"), staying, NOW) == staying

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleetbus.cli.ceremony.folder import server_names
+from fleetbus.cli.ceremony.folder import read_token, server_names
 from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.keys import SigningKeys
 from fleetbus.cli.ceremony.record import changing, read_record, write_record
 from fleetbus.runtime.clock import Clock
+from fleetbus.runtime.nats_accounts import put_account_everywhere
 from fleetbus.runtime.nats_connections import close_connection, read_connections
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas.connections import Connection
@@ -34,6 +35,21 @@ async def revoke_keys(
     with changing(folder):
         write_record(folder, read_record(folder).revoking(accounts, nkeys))
     await issue(folder, keys, clock.now())
+
+
+async def tell_servers(bus: Bus, folder: Path, clock: Clock, accounts: Sequence[str]) -> frozenset[str]:
+    """Each server has these accounts' tokens as the folder has them; those that have not said so.
+
+    Raises BusUnavailable, SettingsInvalid.
+    """
+    names, silent = server_names(read_record(folder)), frozenset[str]()
+    for name in accounts:
+        token = ""
+        # The server takes whatever comes last, so who wrote in the meantime must not be undone.
+        while (latest := read_token(folder, name)) != token:
+            token = latest
+            silent |= await put_account_everywhere(bus, clock, token, names, timeout_s=_ANSWERS_WITHIN_S)
+    return silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +80,28 @@ async def see_closed(
 ) -> Closed:
     """Until no server has such a connection of these accounts; what is still open after a moment is closed.
 
+    Every server has said before that it knows the accounts as they are: no such connection can come any more.
     Raises BusUnavailable (a server that does not answer), TimeoutExpired (a connection that stays).
     """
+    untold = await tell_servers(bus, folder, clock, accounts)
     began_s, kicked = clock.monotonic_s(), set[tuple[str, int]]()
     while True:
         found, silent = await connected(bus, folder, clock, accounts)
         open_ = [one for one in found if is_theirs(one)]
         late_s = clock.monotonic_s() - began_s
-        if not open_ and not silent:
+        if open_ and late_s > CLOSED_WITHIN_S:
+            raise TimeoutExpired(f"{len(open_)} connections are still open after {CLOSED_WITHIN_S:g} s")
+        if not open_ and silent | untold:
+            raise _not_seen(silent | untold)
+        if not open_:
             return Closed(len(server_names(read_record(folder))), len(kicked))
-        if late_s > CLOSED_WITHIN_S or silent:
-            raise _not_closed(open_, silent)
         for one in open_ if late_s > _KICK_AFTER_S else ():
             await close_connection(bus, one)
             kicked.add((one.server_id, one.cid))
         await clock.sleep(_LOOK_EVERY_S)
 
 
-def _not_closed(open_: Sequence[Connection], silent: Collection[str]) -> BusUnavailable | TimeoutExpired:
-    if open_:
-        return TimeoutExpired(f"{len(open_)} connections are still open after {CLOSED_WITHIN_S:g} s")
+def _not_seen(silent: Collection[str]) -> BusUnavailable:
     return BusUnavailable(
         f"no answer from {', '.join(sorted(silent))}: whether a connection is open there is not known",
         remedy="a server that is away refuses the key once it is back and has met another; run this again then",

@@ -20,7 +20,7 @@ from fleetbus.schemas import vault_policies
 from fleetbus.schemas.capabilities.secrets import VAULT_AUDIENCE
 from fleetbus.schemas.enrolment import DEFAULT_TOKEN_TTL_S, JoinToken
 from fleetbus.schemas.enrolment_api import AdmittedTokenResult, TokenRequest
-from fleetbus.schemas.errors import ObjectInvalid, SettingsInvalid
+from fleetbus.schemas.errors import NotPossible, ObjectInvalid, SettingsInvalid
 from fleetbus.schemas.nkeys import public_key, seed_of
 from fleetbus.schemas.subjects import MAIN, ClusterId
 
@@ -156,11 +156,20 @@ def secret(token: JoinToken, proxy: str = "") -> dict[str, Any]:
 async def make_vault_identity(
     vault: VaultAdmin, cluster: ClusterId, token_keys: Sequence[str], say: Say = lambda line: None
 ) -> str:
-    """Mount with the cluster's key set, entity with its metadata, alias, role; the entity's id."""
+    """Mount with the cluster's key set, entity with its metadata, alias, role; the entity's id.
+
+    Raises NotPossible for one whose revocation was begun, which nobody may undo by joining.
+    """
     name = vault_policies.identity_name(cluster)
     subject = f"system:serviceaccount:{NAMESPACE}:{NAME}"
-    accessor = await vault.enable_jwt_mount(name, token_keys)
     entity = await vault.ensure_entity(name, vault_policies.identity_metadata(cluster))
+    if await vault.is_disabled(name):
+        raise NotPossible(
+            "Vault's entity of this name is disabled: a cluster was revoked, and not all of it was done",
+            where=f"identity/entity/name/{name}",
+            remedy=f"fleetbus cluster revoke {cluster.name} again, then join with a new token",
+        )
+    accessor = await vault.enable_jwt_mount(name, token_keys)
     await vault.ensure_entity_alias(entity, accessor, subject)
     await vault.write_role(
         name,

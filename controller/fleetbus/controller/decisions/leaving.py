@@ -37,7 +37,10 @@ def leaving_status(stored: Stored, before: Status | None, now: datetime) -> Stat
     why = _because(tombstone)
     found = (
         condition(words.LEAVING, "True", wanted, why),
-        condition(words.CONNECTED, "Unknown", words.REASON_DISCONNECTED, "its credentials count no more"),
+        *(
+            condition(one, "Unknown", words.REASON_DISCONNECTED, "its credentials count no more")
+            for one in (words.CONNECTED, words.RESPONSIVE)
+        ),
         condition(conditions.READY, "False", wanted, why),
     )
     happened = [*([] if told else _left(stored, tombstone, why)), *_going(stored, tombstone)]
