@@ -16,7 +16,7 @@ from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotFound, VaultUnavailable
 from fleetbus.schemas.nkeys import public_key
-from fleetbus.schemas.requests import asked
+from fleetbus.schemas.requests import asked, read_answer
 from fleetbus.schemas.signing import signer
 from fleetbus.schemas.streams import Permissions, operator_permissions
 from tests.simulation.bus import SimulatedBus, SimulatedServer
@@ -175,7 +175,7 @@ class OperatorBus(CrossingBus):
         message = await self.request(subjects.api(verb), request, timeout_s=timeout_s)
         if not message.data:
             raise BusUnavailable(f"an empty answer: {message.headers}")
-        answer = api.Answer.from_bytes(message.data)
+        answer = read_answer(message.data, verb, id, ())
         if answer.error is not None:
             raise api.raised(answer.error)
         return answer.result

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
+from fleetbus.client.answers import Answers
 from fleetbus.client.connection import connected_bus
 from fleetbus.client.context import Context
 from fleetbus.client.event_sources import ApiSource, EventSource, StreamSource
@@ -28,11 +29,16 @@ from fleetbus.schemas.enrolment_api import (
     RetireRequest,
     TokenRequest,
 )
-from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, NotPermitted
+from fleetbus.schemas.errors import (
+    BusUnavailable,
+    FleetbusError,
+    MessageMalformed,
+    NotPermitted,
+)
 from fleetbus.schemas.models import Received, Written
 from fleetbus.schemas.nkeys import key_of_seed
 from fleetbus.schemas.people import ExpelRequest
-from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, bus_refusal, changes, granted_types, told_role
+from fleetbus.schemas.roles import SUBSCRIBER_OF_TYPES, bus_refusal, granted_types, told_role
 from fleetbus.schemas.signing import signer
 
 R = TypeVar("R", bound=Received)
@@ -53,7 +59,7 @@ async def connect(context: Context, *, clock: Clock | None = None) -> AsyncItera
     clock = clock or SystemClock()
     credential = await asyncio.to_thread(context.credential)
     async with connected_bus(context, credential, clock) as bus:
-        yield Fleet(bus, clock, credential, insecure=context.insecure)
+        yield Fleet(bus, clock, credential, answers=Answers.of(context), insecure=context.insecure)
 
 
 class Fleet:
@@ -61,9 +67,19 @@ class Fleet:
     BusUnavailable when no controller answers; NotPermitted when the credential may not ask."""
 
     def __init__(
-        self, bus: Bus, clock: Clock, credential: Credential | None = None, *, insecure: bool = False
+        self,
+        bus: Bus,
+        clock: Clock,
+        credential: Credential | None = None,
+        *,
+        answers: Answers | None = None,
+        insecure: bool = False,
     ) -> None:
-        """`credential`: with which the bus is connected; without it nothing can be changed. `insecure`: without TLS."""
+        """`credential`: with which the bus is connected; without it nothing can be changed. `insecure`: without TLS.
+
+        `answers`: whose count; without it whatever answers is believed.
+        """
+        self._answers = answers or Answers()
         self.insecure = insecure
         self._bus = bus
         self._clock = clock
@@ -252,23 +268,23 @@ class Fleet:
     ) -> R:
         subject = subjects.api(verb)
         data = canonical(asked.as_json()) if asked is not None else b"{}"
+        id = self._clock.identifier() if self._sign else ""
         try:
-            message = await self._bus.request(subject, self._stated(verb, data), timeout_s=timeout_s)
+            message = await self._bus.request(subject, self._stated(verb, data, id), timeout_s=timeout_s)
         except BusUnavailable as error:
             raise _nobody_answers(error) from error
         except NotPermitted as error:
             raise bus_refusal(verb, self._name, self._role) from error
-        answer = api.Answer.from_bytes(message.data)
+        answer = await self._answers.read(self._bus, message.data, verb, id)
         if not answer.ok:
             raise _refusal(answer)
         return result.from_json(answer.result)
 
-    def _stated(self, verb: str, body: bytes) -> bytes:
-        """What is asked, signed when it changes something."""
-        if self._sign is None or not changes(verb):
+    def _stated(self, verb: str, body: bytes, id: str) -> bytes:
+        """What is asked, with a statement of who asks."""
+        if self._sign is None:
             return body
-        identifier, now = self._clock.identifier(), self._clock.now()
-        return requests.asked(verb, body, id=identifier, at=now, issuer=self._issuer, sign=self._sign)
+        return requests.asked(verb, body, id=id, at=self._clock.now(), issuer=self._issuer, sign=self._sign)
 
 
 def _nobody_answers(error: BusUnavailable) -> BusUnavailable:

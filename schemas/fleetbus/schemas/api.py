@@ -1,6 +1,7 @@
 """The controller's API as operators see it: one request and one answer a verb, JSON, on `fleet.v1.api.<verb>`.
 
-Every answer is an envelope: `{"ok": true, "result": …}` or `{"ok": false, "error": {…}}`.
+Every answer is `{"ok": true, "result": …}` or `{"ok": false, "error": {…}}`, and signed by the controller for the
+request's id when that begins with a statement (`requests`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class ErrorReport(Received):
 
 
 class Answer(Received):
+    """`request`: the id of the statement that it answers, with which it is signed; empty when there was none."""
+
     ok: bool
+    request: str = ""
     result: dict[str, Any] = Field(default_factory=dict)
     error: ErrorReport | None = None
 

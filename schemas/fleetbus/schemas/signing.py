@@ -26,6 +26,11 @@ Sign = Callable[[str, bytes], bytes]
 """(subject, canonical bytes) → envelope."""
 
 
+def is_envelope(data: bytes) -> bool:
+    """Whether it begins as one of this version does."""
+    return data.startswith(VERSION + b" ")
+
+
 def covered(subject: str, content: bytes) -> bytes:
     """What a signature is made over."""
     return VERSION + b"\n" + subject.encode() + b"\n" + content

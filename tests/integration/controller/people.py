@@ -31,7 +31,7 @@ from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.desired import Head
 from fleetbus.schemas.events import CloudEvent, Happened, Outbox
-from fleetbus.schemas.nkeys import Kind, key_of_seed
+from fleetbus.schemas.nkeys import Kind, key_of_seed, public_key
 from fleetbus.schemas.signing import signer, unverified
 from fleetbus.schemas.states import RESULT_ASPECT, Heartbeat, State
 from fleetbus.schemas.streams import DESIRED, EVENTS
@@ -120,6 +120,13 @@ def issuer_of(server: FleetServer, lifetime_s: float = LIFETIME_S) -> Issuer:
     return Issuer(lambda: accounts, find, CLOCK, lifetime_s)
 
 
+def outcome(answer: api.Answer) -> dict[str, Any]:
+    """The result; raises the error that was answered."""
+    if answer.error is not None:
+        raise api.raised(answer.error)
+    return answer.result
+
+
 @dataclass
 class Operator:
     """Asks by a bus, and signs by a credential, which need not be the same one's."""
@@ -140,17 +147,18 @@ class Operator:
         self, verb: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """The result; raises the error that was answered."""
-        return await self.send(verb, self.signed(verb, body), headers)
+        id = CLOCK.identifier()
+        message = await self.bus.request(
+            subjects.api(verb), self.signed(verb, body, id=id), timeout_s=30, headers=headers
+        )
+        return outcome(requests.read_answer(message.data, verb, id, {public_key(SIGNING_KEY)}))
 
     async def send(
         self, verb: str, request: bytes, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
         """The same, of a request as it is."""
         message = await self.bus.request(subjects.api(verb), request, timeout_s=30, headers=headers)
-        answer = api.Answer.from_bytes(message.data)
-        if answer.error is not None:
-            raise api.raised(answer.error)
-        return answer.result
+        return outcome(requests.read_answer(message.data, verb, "", ()))
 
     async def apply(self, *documents: dict[str, Any], **more: Any) -> list[str]:
         result = await self.ask("apply", {"documents": list(documents), **more})

@@ -13,6 +13,8 @@ import pytest
 from nacl.signing import SigningKey
 
 from fleetbus.cli.ceremony.record import read_record
+from fleetbus.client import Fleet
+from fleetbus.client.answers import Answers
 from fleetbus.controller.desk import Desk
 from fleetbus.controller.doors.api import answered
 from fleetbus.controller.requests import AHEAD_S, LATE_S
@@ -22,14 +24,14 @@ from fleetbus.schemas import api, subjects
 from fleetbus.schemas.accounts import OPERATORS, role_key_name
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.credentials import Credential
-from fleetbus.schemas.errors import NotPermitted, SignatureRefused, Stale
+from fleetbus.schemas.errors import MessageMalformed, NotFound, NotPermitted, SignatureRefused, Stale
 from fleetbus.schemas.nats_jwt import signed as token_of
 from fleetbus.schemas.nats_jwt import unsigned
 from fleetbus.schemas.nkeys import public_key, seed_of
-from fleetbus.schemas.requests import stated_by
+from fleetbus.schemas.requests import read_answer, stated_by
 from fleetbus.schemas.roles import ADMIN, changes
 from tests.bus_server import OPERATORS_BY_ROLE, FleetServer
-from tests.integration.controller.people import CLOCK, Operator, controlling
+from tests.integration.controller.people import CLOCK, SIGNING_KEY, Operator, controlling, outcome
 from tests.integration.controller.test_api import audits
 from tests.integration.controller.toy import bundle_document
 
@@ -46,10 +48,7 @@ class Owner:
         """The result of a request that seems to have come from who has this token; raises what was answered."""
         headers = {"Nats-Request-Info": orjson.dumps({"acc": "OPERATORS", "jwt": token}).decode()}
         message = Message(subjects.api(verb), request, reply="_R_.x", headers=headers)
-        answer = api.Answer.from_bytes(await answered(self.desk, verb, message))
-        if answer.error is not None:
-            raise api.raised(answer.error)
-        return answer.result
+        return outcome(read_answer(await answered(self.desk, verb, message), verb, "", ()))
 
 
 @pytest.fixture
@@ -139,3 +138,43 @@ async def test_what_was_signed_counts_now(
         with pytest.raises(Stale, match="before this controller began to lead"):
             await Owner(controller.desks[-1]).forge(before, operator.credential.token)
     assert await audits(bus) == []
+
+
+async def test_what_an_operator_hears_is_what_the_controller_answered_it(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
+    async with controlling(fleet, tmp_path):
+        await operator.wait_answered()
+        true = Fleet(
+            operator.bus, CLOCK, operator.credential, answers=Answers(frozenset({public_key(SIGNING_KEY)}))
+        )
+        assert (await true.overview()).fleet == "test"
+        with pytest.raises(NotFound):
+            await true.describe("Bundle", "none")
+        other = Fleet(
+            operator.bus,
+            CLOCK,
+            operator.credential,
+            answers=Answers(frozenset({public_key(SigningKey.generate())})),
+        )
+        with pytest.raises(SignatureRefused, match="not this fleet's controller"):
+            await other.overview()
+
+
+async def test_another_answer_is_not_taken_for_this_ones(
+    fleet: FleetServer, operator: Operator, tmp_path: Path
+) -> None:
+    """Neither one that was kept, nor one without a signature, nor one to another verb."""
+    keys = {public_key(SIGNING_KEY)}
+    async with controlling(fleet, tmp_path):
+        await operator.wait_answered()
+        request = operator.signed("overview", {}, id="the-first-one")
+        kept = (await operator.bus.request(subjects.api("overview"), request)).data
+        plain = (await operator.bus.request(subjects.api("overview"), b"{}")).data
+    assert read_answer(kept, "overview", "the-first-one", keys).ok
+    with pytest.raises(SignatureRefused, match="another request"):
+        read_answer(kept, "overview", "the-second-one", keys)
+    with pytest.raises(SignatureRefused):
+        read_answer(kept, "list", "the-first-one", keys)
+    with pytest.raises(MessageMalformed):
+        read_answer(plain, "overview", "the-first-one", keys)

@@ -29,11 +29,10 @@ from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Message
 from fleetbus.schemas import api, subjects
-from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
 from fleetbus.schemas.models import wrong_fields
 from fleetbus.schemas.nats_jwt import Claims, verify
-from fleetbus.schemas.requests import parts
+from fleetbus.schemas.requests import answer_to, id_of, parts
 from fleetbus.schemas.roles import (
     NEEDS,
     SUBSCRIBER_OF_TYPES,
@@ -90,6 +89,7 @@ async def serve(desk: Desk) -> None:
 async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     """The envelope for one request; never raises but when cancelled."""
     statement, body = parts(message.data)
+    asked = id_of(statement) if statement else ""
     request = Request("", body, verb, _key(message))
     try:
         claims = _claims(message) if request.key else None
@@ -100,7 +100,7 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
             desk.requests.accept(verb, statement, body, claims)
             request = replace(request, statement=statement)
         result = await VERBS[verb](desk, request)
-        answer = canonical(api.Answer(ok=True, result=dict(result)).as_json())
+        answer = answer_to(api.Answer(ok=True, result=dict(result)), verb, asked, desk.sign)
         if len(answer) <= MOST_BYTES:
             return answer
         told: FleetbusError = Terminal(
@@ -122,7 +122,7 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
         )
     _log.info("request refused", verb=verb, reason=told.sentence())
     await auditing.note(desk, verb, request, told)
-    return canonical(api.Answer(ok=False, error=api.report(told)).as_json())
+    return answer_to(api.Answer(ok=False, error=api.report(told)), verb, asked, desk.sign)
 
 
 def _key(message: Message) -> str:
