@@ -20,7 +20,7 @@ from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, NotPermitted
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES, STREAMS, Permissions
 from tests.simulation.bus_presence import advisory, listing
-from tests.simulation.bus_readers import LiveReader, StreamReader
+from tests.simulation.bus_readers import LiveReader, StreamReader, followed
 from tests.simulation.bus_streams import SimulatedStream, owner
 from tests.tokens import user_token
 
@@ -359,7 +359,7 @@ class SimulatedBus:
         for follower in self._followers:
             matches = subjects.matches(follower.subject, message.subject)
             if self._online and follower.stream == stream.config.name and matches:
-                follower.arrive(message)
+                follower.arrive(followed(message))
 
     def take_reply(self, message: Message) -> bool:
         """Whether this client asked for the message."""

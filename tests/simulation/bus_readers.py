@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 
 from fleetbus.runtime.nats_follow import REMOVED
@@ -15,6 +16,12 @@ from tests.simulation.bus_streams import SimulatedStream
 def is_removal(message: Message) -> bool:
     """Whether a followed message tells of a purge."""
     return message.headers == REMOVED
+
+
+def followed(message: Message) -> Message:
+    """A stored message as a follower is given it: it cannot say itself that it was removed."""
+    kept = {name: value for name, value in message.headers.items() if name not in REMOVED}
+    return replace(message, headers=kept)
 
 
 class LiveReader:
@@ -81,5 +88,5 @@ class StreamReader:
         )
         for message in found:
             if not self.whole or message.sequence > self.last:
-                self.arrive(message)
+                self.arrive(followed(message))
         self.arrive(CAUGHT_UP)

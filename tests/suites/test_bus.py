@@ -251,3 +251,13 @@ async def test_a_follower_is_told_of_a_purge(buses: Buses) -> None:
         assert await bus.get_last("STATE", subjects.state(C1, "facts")) is None
         await buses.agent.put(Put(subjects.state(C1, "facts"), b"2"))
         assert await given(items, 1) == ["facts=2"]
+
+
+async def test_a_message_cannot_say_that_it_was_removed(buses: Buses) -> None:
+    removed = {"Fleetbus-Removed": "1"}
+    facts, session = (Put(subjects.state(C1, one), b"1", headers=removed) for one in ("facts", "session"))
+    await buses.agent.put(facts)
+    async with aclosing(buses.controller.follow("STATE", subjects.ALL_STATES)) as items:
+        assert await given(items, 2) == ["facts=1", "caught up"]
+        await buses.agent.put(session)
+        assert await given(items, 1) == ["session=1"]

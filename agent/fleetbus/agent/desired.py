@@ -43,6 +43,8 @@ LOOK_EVERY_S = 60.0
 _READS = 12
 _FIRST_PAUSE_S = 0.002
 _STALE_READS = 4
+_LAGGING_READS = 40
+"""When there was a later message already: then a server lags, or its stream was set back."""
 _STALE_AGAIN_S = 0.5
 
 log = structlog.get_logger("desired")
@@ -67,7 +69,9 @@ class _Mailbox:
     """The charter that counted then."""
     stale_reads: int = 0
     head: Head | None = None
-    """The head that counts, if the newest message holds it."""
+    """The head that counts."""
+    refused: bool = False
+    """Whether the newest message was refused, and that is what is said."""
     due: asyncio.Event = field(default_factory=asyncio.Event)
 
     def look(self, sequence: int = 0) -> None:
@@ -177,7 +181,7 @@ async def _look(reader: Reader, box: _Mailbox, take: _Take) -> float:
             content = verify(box.subject, message.data, reader.trusted.keys)
             deliver = take(reader, box, content)
         except Stale as error:
-            if message.sequence < box.done or box.stale_reads < _STALE_READS:
+            if box.stale_reads < (_LAGGING_READS if message.sequence < box.done else _STALE_READS):
                 # A replica that lags shows what was true before; it is given time before it is a refusal.
                 box.stale_reads += 1
                 return reader.clock.jitter(_STALE_AGAIN_S)
@@ -186,10 +190,14 @@ async def _look(reader: Reader, box: _Mailbox, take: _Take) -> float:
             _refuse(reader, box, error)
         else:
             box.stale_reads = 0
+            _unrefuse(reader, box)
             # What fails from here on is tried again: the message stays undone, and the old word stands.
             await deliver
         box.done, box.judged_by = message.sequence, charter
-    if box.head is not None:
+    elif message is None:
+        box.done = 0
+        _unrefuse(reader, box)
+    if box.head is not None and not box.refused:
         reader.standing.refuse(box.which, lapsed(box.head, reader.clock.now()))
     return reader.clock.jitter(LOOK_EVERY_S)
 
@@ -197,8 +205,15 @@ async def _look(reader: Reader, box: _Mailbox, take: _Take) -> float:
 def _refuse(reader: Reader, box: _Mailbox, error: Refused) -> None:
     reader.standing.refuse(box.which, described(error))
     log.warning("message refused", mailbox=box.which, reason=error.reason, message=error)
-    box.head, box.stale_reads = None, 0
+    box.refused, box.stale_reads = True, 0
     reader.trusted.doubt()
+
+
+def _unrefuse(reader: Reader, box: _Mailbox) -> None:
+    """What was refused is not there any more."""
+    if box.refused:
+        box.refused = False
+        reader.standing.refuse(box.which, "")
 
 
 async def _read(reader: Reader, box: _Mailbox) -> Message | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,7 +31,7 @@ from fleetbus.schemas.audit import OUTCOME_ORDERED
 from fleetbus.schemas.capabilities.commands import EVENT_ISSUED, REASON_ISSUED, CommandOrder
 from fleetbus.schemas.desired import Command, CommandList, next_serial
 from fleetbus.schemas.documents import Status
-from fleetbus.schemas.errors import NotFound, NotPossible, Refused, SequenceConflict, Transient
+from fleetbus.schemas.errors import FleetbusError, NotFound, NotPossible, Refused, SequenceConflict, Transient
 from fleetbus.schemas.events import Happened
 from fleetbus.schemas.streams import DESIRED, EVENTS
 
@@ -68,6 +69,7 @@ class CommandLists:
         self._doubtful: set[subjects.ClusterId] = set()
         self._said: set[str] = set()
         self._say: Worklist[str] = Worklist(clock, self._say_issued, at_once=2)
+        self._tell: Worklist[str] = Worklist(clock, self._tell_again, at_once=2)
 
     async def change(
         self, cluster: str, change: Callable[[Commands], Commands], audit: Entry | None = None
@@ -90,7 +92,7 @@ class CommandLists:
             last = self._known.command_lists.get(view.id)
             before = last.commands if last else ()
             after = change(before)
-            if after == before:
+            if after == before and ("command", view.id) not in self._known.displaced:
                 return
             now = self._time.to_sign()
             new = CommandList(
@@ -110,11 +112,18 @@ class CommandLists:
             self._known.put_commands(view.id, new)
 
     async def _read_again(self, cluster: subjects.ClusterId) -> None:
-        """What stands in a mailbox whose last write was not acknowledged: nothing that was told may be dropped."""
+        """What stands in a mailbox whose last write was not acknowledged: nothing that was told may be dropped.
+
+        What the controller has not signed is no list, whoever put it there.
+        """
         subject = subjects.command(cluster)
         last = await self._bus.get_last(DESIRED.name, subject)
         known = self._known.command_lists.get(cluster)
-        told = CommandList.from_bytes(self._seal.opened(subject, last.data)) if last else None
+        try:
+            told = CommandList.from_bytes(self._seal.opened(subject, last.data)) if last else None
+        except FleetbusError as error:
+            _log.warning("a forged command list is left out", cluster=str(cluster), reason=error.sentence())
+            told = None
         if told is not None and (known is None or told.serial > known.serial):
             self._known.put_commands(cluster, told)
         self._doubtful.discard(cluster)
@@ -140,15 +149,29 @@ class CommandLists:
         return command
 
     def changed(self, change: Change) -> None:
-        """A list that was published, by whoever held the term: what is new in it is to be said."""
+        """A list that was published, by whoever held the term: what is new in it is to be said.
+
+        One that was displaced is told again.
+        """
         if change.aspect == "published-commands":
             self._say.add(change.name)
+        elif change.aspect == "displaced-command":
+            self._tell.add(change.name)
 
     async def run(self) -> None:
         """Say in an event of every command that it was issued, each once, until cancelled."""
         for view in self._known.clusters():
             self._say.add(view.id.name)
-        await self._say.run()
+            if ("command", view.id) in self._known.displaced:
+                self._tell.add(view.id.name)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._say.run())
+            tasks.create_task(self._tell.run())
+
+    async def _tell_again(self, cluster: str) -> None:
+        """Raises BusUnavailable; it is tried again then."""
+        with suppress(NotFound, Refused):
+            await self.change(cluster, lambda before: before)
 
     async def _say_issued(self, cluster: str) -> None:
         """Raises BusUnavailable and SequenceConflict; it is tried again then."""

@@ -49,12 +49,15 @@ class Follow:
         time: ServerTime,
         *,
         seal: Seal,
+        doubt: Callable[[str], None] = lambda subject: None,
     ) -> None:
+        """`doubt`: is told of each subject of which a message was left out."""
         self.ready = asyncio.Event()
         self._bus = bus
         self._known = known
         self._time = time
         self._seal = seal
+        self._doubt = doubt
         self._refusals: dict[str, dict[str, str]] = {}
         self._telling: Worklist[str] = Worklist(clock, self._tell, at_once=1, spacing_s=lambda: TOLD_EVERY_S)
         self._rereads: Worklist[str] = Worklist(
@@ -98,6 +101,7 @@ class Follow:
                 _log.warning(
                     "a stored message is left out", where=cleaned(item.subject, 512), reason=str(error)
                 )
+                self._doubt(item.subject)
             except Exception as error:  # The edge of the loop: one message must not stop the others.
                 _log.error(
                     "a stored message failed", where=cleaned(item.subject, 512), error=type(error).__name__

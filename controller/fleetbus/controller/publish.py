@@ -75,6 +75,12 @@ def uid_of(cluster: ClusterView) -> str:
     return (spec.uid if spec else "") or (session.uid if session else "")
 
 
+def _is_behind(head: Head, cluster: ClusterView) -> bool:
+    """Whether the agent has accepted a newer one: a controller that starts was shown an earlier word of ours."""
+    accepted = cluster.facts.accepted if cluster.facts else (0, 0)
+    return accepted[0] == head.epoch and accepted[1] > head.serial
+
+
 class Publisher:
     """Publishes heads for the length of one term."""
 
@@ -210,6 +216,8 @@ class Publisher:
         head, now = self._known.heads.get(cluster.id), self._time.to_sign()
         return (
             head is not None
+            and ("desired", cluster.id) not in self._known.displaced
+            and not _is_behind(head, cluster)
             and head.set == set_name
             and head.cluster == uid_of(cluster)
             and head.epoch == self._fence.term.epoch

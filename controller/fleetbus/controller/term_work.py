@@ -21,6 +21,7 @@ from fleetbus.controller.fence import Fence
 from fleetbus.controller.follow import Follow
 from fleetbus.controller.issuing import Issuer
 from fleetbus.controller.leader import Term
+from fleetbus.controller.mailboxes import Mailboxes
 from fleetbus.controller.ports import Capability, Ports
 from fleetbus.controller.presence import PresenceFollower
 from fleetbus.controller.publish import Publisher
@@ -115,7 +116,8 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     statuses, recent = Statuses(bus, known, clock, seal), Recent()
     documents, refusals = Documents(bus, known, clock, audit, seal), Refusals(audit, clock)
     enrolments, artifacts = Enrolments(bus, known, audit, seal), Artifacts(bus, time)
-    follow = Follow(bus, clock, known, time, seal=seal)
+    mailboxes = Mailboxes(bus, clock, known, seal)
+    follow = Follow(bus, clock, known, time, seal=seal, doubt=mailboxes.doubt)
     publisher = Publisher(bus, clock, known, fence, artifacts, fleet.capabilities, seal.sign, time)
     command_lists = CommandLists(bus, clock, known, statuses, fence, seal, time, audit)
     emitter = Emitter(bus, clock, known, statuses, recent, time)
@@ -158,7 +160,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         await _say_ready(term, known, audit)
         for loop in (
             *(emitter.run, publisher.run, reconciler.run, presence.run, refusals.run),
-            *(publisher.reissue, command_lists.run, command_lists.tidy),
+            *(publisher.reissue, command_lists.run, command_lists.tidy, mailboxes.run),
         ):
             tasks.create_task(loop())
         tasks.create_task(_sweep(clock, artifacts, publisher, holds))

@@ -52,6 +52,8 @@ class Known:
         self.asked: set[Key] = set()
         self.heads: dict[ClusterId, Head] = {}
         self.command_lists: dict[ClusterId, CommandList] = {}
+        self.displaced: set[tuple[str, ClusterId]] = set()
+        """Mailboxes, by one of subjects.MAILBOXES, that do not hold what was told last."""
         self.listeners: list[Listener] = []
         self._documents: dict[Key, Stored] = {}
         self._statuses: dict[Key, Status] = {}
@@ -150,6 +152,7 @@ class Known:
 
     def put_head(self, cluster: ClusterId, head: Head | None) -> None:
         """What was published last; None when its mailbox was purged."""
+        self.displaced.discard(("desired", cluster))
         if head is not None:
             self.heads[cluster] = head
         else:
@@ -159,6 +162,7 @@ class Known:
             self._put_view(self._with_mailboxes(before), Change("state", CLUSTER, cluster.name, "published"))
 
     def put_commands(self, cluster: ClusterId, commands: CommandList | None) -> None:
+        self.displaced.discard(("command", cluster))
         if commands is not None:
             self.command_lists[cluster] = commands
         else:
@@ -167,6 +171,13 @@ class Known:
         if before is not None and before.id == cluster:
             change = Change("state", CLUSTER, cluster.name, "published-commands")
             self._put_view(self._with_mailboxes(before), change)
+
+    def put_displaced(self, which: str, cluster: ClusterId) -> None:
+        """Somebody else wrote over a mailbox, or took away what was in it."""
+        self.displaced.add((which, cluster))
+        before = self._clusters.get(cluster.name)
+        if before is not None and before.id == cluster:
+            self.tell(Change("state", CLUSTER, cluster.name, f"displaced-{which}"))
 
     def put_refused(self, name: str, sentence: str) -> None:
         before = self._clusters.get(name)

@@ -183,6 +183,9 @@ class Follower:
                 return None
             self._given[delivery.subject] = place.stream_sequence
         self._last = max(self._last, place.stream_sequence)
+        # A message cannot say itself that it was removed.
+        for name in REMOVED:
+            delivery.headers.pop(name, None)
         return stored(delivery, place.stream_sequence, delivery.subject, place.stored_at)
 
 

@@ -126,7 +126,11 @@ def test_started_without_a_seen_effect_never_starts_late_cancelled_or_untold() -
         (step,) = planned(told, started)
         assert isinstance(step, Resume)
         assert (step.command, step.because[0]) == (None, phase)
-    assert planned(None, started) == ()
+
+
+def test_without_a_list_what_started_is_only_looked_for() -> None:
+    started = journals.started(command("a"), NOW)
+    assert planned(None, started) == (Resume(started, None),)
 
 
 def test_an_entry_is_forgotten_when_its_id_has_left_the_list_and_it_has_ended() -> None:

@@ -52,7 +52,8 @@ class Abort:
 class Resume:
     """Journaled as started, its effect never seen: find it by its id, and only if there is none, start it.
 
-    `command` is None when it must not start any more; `because` then says why, with the phase.
+    `command` is None when it must not start any more; `because` then says why, with the phase. With neither it is
+    looked for only: nothing is known of the list, and without it nothing may be judged.
     """
 
     entry: Entry
@@ -91,11 +92,11 @@ def plan(
     if ended:
         steps.append(End(ended))
     running = [entry for entry in journal.values() if not entry.finished]
-    # What never took effect may only be judged by the list: before it is known, it waits.
     steps += [
-        _running(entry, commands.get(entry.id), now)
+        Resume(entry, None)
+        if told is None and not entry.effected
+        else _running(entry, commands.get(entry.id), now)
         for entry in running
-        if entry.effected or told is not None
     ]
     done = {entry.id for entry in ended}
     following = next((command for command in waiting if command.id not in done), None)

@@ -154,7 +154,7 @@ class Commands:
             await self._put(journals.effected(entry))
         elif step.command is not None and driver is not None:
             await self._effect(entry, step.command)
-        else:
+        elif any(step.because) or driver is None:
             phase, because = step.because if step.command is None else _no_driver(entry)
             await self._end(entry, phase, because)
 
@@ -214,7 +214,9 @@ class Commands:
             return clock.jitter(min(_RETRY_S[1], _RETRY_S[0] * 2 ** min(self._failures, 8)))
         running = [entry for entry in self._entries.values() if not entry.finished]
         looks = [self._progress[entry.id].look_again_s for entry in running if entry.id in self._progress]
-        waits = [clock.jitter(min(looks), 0.1)] if looks else [_RETRY_S[0]] if running else []
+        # Without a list, what has no effect to look at waits for the list.
+        blind = [_RETRY_S[0]] if running and commands is not None else []
+        waits = [clock.jitter(min(looks), 0.1)] if looks else blind
         now = clock.now()
         for command in commands or ():
             if command.id not in self._entries:
