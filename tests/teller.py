@@ -94,7 +94,7 @@ class Teller:
         subject = subjects.desired(self.identity.cluster)
         return await self.bus.put(Put(subject, signer(key or self.key)(subject, head.to_bytes())))
 
-    async def command(self, *commands: Command) -> int:
+    async def command(self, *commands: Command, approvals: tuple[str, ...] | None = None) -> int:
         self.serial += 1
         subject = subjects.command(self.identity.cluster)
         told = CommandList(
@@ -104,6 +104,7 @@ class Teller:
             serial=self.serial,
             issued_at=self.clock.now(),
             commands=commands,
+            approvals=approvals,
         )
         return await self.bus.put(Put(subject, signer(self.key)(subject, told.to_bytes())))
 

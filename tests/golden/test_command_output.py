@@ -28,6 +28,7 @@ from tests.unit.cli.fleet_of_three import (
     source,
     three_clusters,
 )
+from tests.unit.cli.protected_fleet import protected
 
 GOLDEN = Path(__file__).parent / "cli"
 INVALID = """apiVersion: fleetbus.dev/v1alpha1
@@ -85,7 +86,10 @@ def _answers() -> Answers:
         object="bundle/ingress", reason="WorkloadFailing", message="1 of 2 clusters failed: prod-us"
     )
     held = api.Problem(object="bundle/quota", reason="PruneHeld", message="38 of 38 objects would go")
+    waiting = protected()
     return Answers(
+        approvals=waiting.approvals,
+        artifacts=waiting.artifacts,
         rows={
             "Cluster": three_clusters(),
             "Bundle": rows(wrong, bundle("metrics-server", "True", "Ready", drifted=1, ready=2)),
@@ -241,6 +245,11 @@ CASES = {
     "cluster-pending": ("cluster", "pending"),
     "cluster-approve": ("cluster", "approve", "edge-2", "--key", "UDQ5BZ"),
     "cluster-dismiss": ("cluster", "dismiss", "prod-us"),
+    "approve": ("approve",),
+    "approve-help": ("approve", "--help"),
+    "approve-shown": ("approve", "cluster/prod-us"),
+    "approve-nothing": ("approve", "cluster/edge-31"),
+    "approver-help": ("approver", "create", "--help"),
     "wait-failed": ("wait", "bundle/ingress"),
     "sync": ("sync", "source/platform"),
     "apply-invalid": ("apply", "-f", "documents.yaml"),

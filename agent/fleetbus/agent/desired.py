@@ -22,9 +22,12 @@ from fleetbus.agent.acceptance import (
     lapsed,
     parse_accepted,
 )
+from fleetbus.agent.admission import Admission, Withdraws
+from fleetbus.agent.capabilities.commands import journal
 from fleetbus.agent.charter import Trusted
 from fleetbus.agent.instructions import Instructions
 from fleetbus.agent.ports import Artifacts, Keep
+from fleetbus.agent.protection import Protection
 from fleetbus.agent.settings import AgentSettings
 from fleetbus.agent.standing import Standing
 from fleetbus.runtime.clock import Clock
@@ -52,6 +55,12 @@ log = structlog.get_logger("desired")
 
 def kept_key(which: str) -> str:
     return f"mailbox-{which}"
+
+
+def accepted_head(keep: Keep) -> str:
+    """Digest of the head that was accepted last, by this process or one before it; empty for none."""
+    kept = keep.kept(kept_key("desired"))
+    return str(kept.get("digest", "")) if kept else ""
 
 
 @dataclass(slots=True)
@@ -92,6 +101,8 @@ class Sections:
 
     versions: Mapping[str, int]
     names: Mapping[str, Callable[[Any], Sequence[str]]] = field(default_factory=dict)
+    withdraws: Withdraws = field(default_factory=dict)
+    """By capability: what is left of an accepted section when a newer one that is not approved takes some away."""
 
     def understands(self, name: str, ref: SectionRef) -> bool:
         return name != COMMANDS and ref.version <= self.versions.get(name, -1)
@@ -110,6 +121,7 @@ class Reader:
     instructions: Instructions
     standing: Standing
     sections: Sections
+    protection: Protection
 
 
 _Take = Callable[[Reader, _Mailbox, bytes], Awaitable[None]]
@@ -124,6 +136,7 @@ async def follow_mailboxes(reader: Reader) -> None:
         for which, subject in (("desired", subjects.desired(cluster)), ("command", subjects.command(cluster)))
     }
     takes: dict[str, _Take] = {"desired": _take_head, "command": _take_commands}
+    reader.protection.rules_changed = partial(_look_anew, boxes)
     async with asyncio.TaskGroup() as group:
         group.create_task(repeat("nudges", lambda: _listen(reader, boxes), reader.clock))
         group.create_task(repeat("connections", lambda: _follow_connections(reader, boxes), reader.clock))
@@ -132,6 +145,13 @@ async def follow_mailboxes(reader: Reader) -> None:
             step = partial(_look, reader, box, takes[which])
             judged = reader.standing.judge(which)
             group.create_task(repeat(which, step, reader.clock, wake=box.wait_due, judged=judged))
+
+
+def _look_anew(boxes: Mapping[str, _Mailbox]) -> None:
+    """Judge what the mailboxes hold again, though it is what they held before."""
+    for box in boxes.values():
+        box.done = 0
+        box.look()
 
 
 async def _listen(reader: Reader, boxes: Mapping[str, _Mailbox]) -> None:
@@ -242,24 +262,30 @@ def _take_head(reader: Reader, box: _Mailbox, content: bytes) -> Awaitable[None]
 
 
 async def _deliver_head(reader: Reader, box: _Mailbox, found: AcceptedHead) -> None:
-    _, (told, sections) = await both(_keep(reader, box, found.accepted), _fetch(reader, found.head.set))
+    admission = Admission(reader.protection, reader.artifacts, reader.sections.withdraws)
+    counting = await admission.admit(found.head, found.accepted.digest)
+    _, (told, sections) = await both(_keep(reader, box, found.accepted), _fetch(reader, counting.set))
     retired: dict[str, list[Retired]] = {}
     for one in told.retired:
         retired.setdefault(one.capability, []).append(one)
     for name in reader.sections.versions:
         ref = told.sections.get(name)
         if name != COMMANDS and (ref is None or name in sections):
-            digest = ref.digest if ref else ""
-            reader.instructions.tell(name, sections.get(name), retired.get(name, ()), digest)
+            content, digest = sections.get(name), ref.digest if ref else ""
+            if name in counting.left:
+                content, digest = counting.left[name], f"{digest} without what {found.head.set} takes away"
+            reader.instructions.tell(name, content, retired.get(name, ()), digest)
     unknown = tuple(sorted(name for name in told.sections if name not in sections))
     head = found.head
-    reader.standing.accept((head.epoch, head.serial), head.set, unknown)
+    reader.standing.accept((head.epoch, head.serial), counting.set, unknown)
     box.head = head
-    log.info("head accepted", epoch=head.epoch, serial=head.serial, set=head.set[:12], again=found.again)
+    log.info("head accepted", epoch=head.epoch, serial=head.serial, set=counting.set[:12], again=found.again)
 
 
 async def _fetch(reader: Reader, name: str) -> tuple[DesiredSet, dict[str, Any]]:
-    """The set, and the content of each section that this agent understands."""
+    """The set, and the content of each section that this agent understands; nothing of no set."""
+    if not name:
+        return DesiredSet(), {}
     told = DesiredSet.from_bytes(await reader.artifacts.fetch(name))
     wanted = {key: ref for key, ref in told.sections.items() if reader.sections.understands(key, ref)}
     contents = await asyncio.gather(*(reader.artifacts.fetch(ref.digest) for ref in wanted.values()))
@@ -282,9 +308,14 @@ def _take_commands(reader: Reader, box: _Mailbox, content: bytes) -> Awaitable[N
 
 
 async def _deliver_commands(reader: Reader, box: _Mailbox, found: AcceptedCommands) -> None:
+    unapproved: dict[str, str] = {}
+    if reader.protection.asks:
+        begun = journal.from_json(reader.keep.kept(journal.KEY))
+        unapproved = await reader.protection.admit_commands(found.commands, begun)
     await _keep(reader, box, found.accepted)
     commands = [command.as_json() for command in found.commands.commands]
-    reader.instructions.tell(COMMANDS, {"commands": commands}, (), found.accepted.digest)
+    told = {"commands": commands, "unapproved": unapproved}
+    reader.instructions.tell(COMMANDS, told, (), (found.accepted.digest, tuple(sorted(unapproved.items()))))
     reader.standing.refuse(box.which, "")
 
 

@@ -118,6 +118,7 @@ def facts(observed: Observed, standing: Standing) -> Facts:
         refused=standing.refused,
         not_understood=standing.not_understood,
         failures=dict(standing.failures),
+        protection=standing.protection,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,11 +29,14 @@ class Instructions:
     def __init__(self, capabilities: Sequence[str]) -> None:
         self._lines = {name: _Line() for name in capabilities}
         self._halts: tuple[str, ...] = ()
+        self.may_prune: Callable[[str, int], bool] = lambda id, count: True
 
     def told(self, capability: str) -> Told:
         line = self._lines[capability]
         version = line.version
-        return Told(line.content, line.retired, lambda: self._halts, lambda: line.version != version)
+        return Told(
+            line.content, line.retired, lambda: self._halts, lambda: line.version != version, self.may_prune
+        )
 
     def stirred(self, capability: str) -> int:
         """Counts everything that should make the capability look again."""
@@ -60,8 +63,12 @@ class Instructions:
     def halt(self, halts: tuple[str, ...]) -> None:
         if halts != self._halts:
             self._halts = halts
-            for line in self._lines.values():
-                _stir(line)
+            self.stir()
+
+    def stir(self) -> None:
+        """Have every capability look again."""
+        for line in self._lines.values():
+            _stir(line)
 
 
 def _stir(line: _Line) -> None:

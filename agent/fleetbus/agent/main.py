@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from fleetbus.agent.artifacts import BusArtifacts
 from fleetbus.agent.catalogue import CAPABILITIES
 from fleetbus.agent.charter import Trusted
-from fleetbus.agent.desired import Reader, Sections, follow_mailboxes
+from fleetbus.agent.desired import Reader, Sections, accepted_head, follow_mailboxes
 from fleetbus.agent.enrol import Connect, enrolled
 from fleetbus.agent.facts import FACTS, agent_version, no_transitions, wait_verified
 from fleetbus.agent.instructions import Instructions
@@ -24,6 +25,7 @@ from fleetbus.agent.keep import KubeKeep
 from fleetbus.agent.lease import Lease
 from fleetbus.agent.ports import Capability, Ports
 from fleetbus.agent.presence import beat, report_facts
+from fleetbus.agent.protection import Protection
 from fleetbus.agent.renew import Keeping, keep_credential, tell_of_copy
 from fleetbus.agent.report import SESSION, Reporter
 from fleetbus.agent.rights import Rights
@@ -91,7 +93,10 @@ async def _work(
     rights = Rights(kube)
     await until_done("rights", rights.look, clock)
     standing = Standing()
+    protection = Protection(kube, keep, clock, settings.identity, standing, partial(accepted_head, keep))
+    await until_done("protection", protection.look, clock)
     instructions = Instructions([capability.name for capability in catalogue])
+    instructions.may_prune, protection.prunes_changed = protection.may_prune, instructions.stir
     artifacts = BusArtifacts(bus)
     reporter = _reporter(settings, bus, keep, clock, lease, catalogue)
     session = Session(
@@ -112,25 +117,23 @@ async def _work(
         lambda: rights.observes,
     )
     desk = Desk(instructions, reporter, standing, clock)
-    reader = Reader(
-        settings,
-        trusted,
-        bus,
-        keep,
-        artifacts,
-        clock,
-        instructions,
-        standing,
-        Sections(session.sections, {capability.name: capability.names for capability in catalogue}),
+    sections = Sections(
+        session.sections,
+        {capability.name: capability.names for capability in catalogue},
+        {capability.name: capability.withdraws for capability in catalogue},
+    )
+    mailboxes = follow_mailboxes(
+        Reader(settings, trusted, bus, keep, artifacts, clock, instructions, standing, sections, protection)
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(reporter.run())
         group.create_task(beat(settings.identity, bus, clock, reporter))
         group.create_task(report_facts(kube, clock, standing, reporter))
         group.create_task(rights.follow(clock))
+        group.create_task(protection.follow())
         for capability in catalogue:
             group.create_task(run_capability(capability, ports, desk))
-        group.create_task(follow_mailboxes(reader))
+        group.create_task(mailboxes)
 
 
 def _reporter(

@@ -1,4 +1,4 @@
-"""What stands in a cluster for its agent: namespace, account, the AgentState kind, RBAC from what its parts need.
+"""What stands in a cluster for its agent: namespace, account, the kinds of its own, RBAC from what its parts need.
 
 `python -m fleetbus.agent.manifests` writes `deploy/kustomize/`, the guard as well; a test compares them.
 """
@@ -11,7 +11,10 @@ from typing import Any
 from fleetbus.agent.guard.policy import guard
 from fleetbus.agent.keep import AGENT_STATE
 from fleetbus.agent.needs import PROFILES, Profile, cluster_rules, home_rules
+from fleetbus.agent.protection import PROTECTION
+from fleetbus.agent.protection_schema import protection_schema
 from fleetbus.agent.settings import NAME, NAMESPACE
+from fleetbus.runtime.ports import Resource
 from fleetbus.schemas.agent_pod import AGGREGATE_LABEL
 
 _RBAC = "rbac.authorization.k8s.io"
@@ -24,7 +27,8 @@ def manifests(profile: Profile = "standard") -> list[dict[str, Any]]:
     additions = f"{NAME}-additions"
     found = [
         _object("v1", "Namespace", NAMESPACE),
-        _definition(),
+        _definition(AGENT_STATE, _state_schema()),
+        _definition(PROTECTION, protection_schema()),
         _object("v1", "ServiceAccount", NAME, NAMESPACE),
         {**_object(f"{_RBAC}/v1", "Role", NAME, NAMESPACE), "rules": home_rules(profile)},
         _binding("RoleBinding", NAME, "Role", NAME, subject, NAMESPACE),
@@ -61,14 +65,14 @@ def _binding(
     }
 
 
-def _definition() -> dict[str, Any]:
+def _state_schema() -> dict[str, Any]:
     """The kind AgentState: JSON in strings, by key, written by the agent alone."""
     state = {
         "type": "object",
         "description": "What the agent must not forget, by key: JSON.",
         "additionalProperties": {"type": "string"},
     }
-    schema = {
+    return {
         "type": "object",
         "description": "What must outlive the agent's process. Written by the agent alone.",
         "properties": {
@@ -76,24 +80,26 @@ def _definition() -> dict[str, Any]:
             "state": state,
         },
     }
+
+
+def _definition(resource: Resource, schema: dict[str, Any]) -> dict[str, Any]:
+    """The definition of a kind of the agent's own."""
     return {
         **_object(
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            f"{AGENT_STATE.plural}.{AGENT_STATE.group}",
+            "apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{resource.plural}.{resource.group}"
         ),
         "spec": {
-            "group": AGENT_STATE.group,
+            "group": resource.group,
             "scope": "Namespaced",
             "names": {
-                "kind": AGENT_STATE.kind,
-                "listKind": f"{AGENT_STATE.kind}List",
-                "plural": AGENT_STATE.plural,
-                "singular": AGENT_STATE.kind.lower(),
+                "kind": resource.kind,
+                "listKind": f"{resource.kind}List",
+                "plural": resource.plural,
+                "singular": resource.kind.lower(),
             },
             "versions": [
                 {
-                    "name": AGENT_STATE.version,
+                    "name": resource.version,
                     "served": True,
                     "storage": True,
                     "schema": {"openAPIV3Schema": schema},

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-from fleetbus.agent import facts, keep, lease, settings
+from fleetbus.agent import facts, keep, lease, protection, settings
 from fleetbus.agent.catalogue import CAPABILITIES
 from fleetbus.agent.ports import Rule
 
@@ -19,7 +19,7 @@ PROFILES: tuple[Profile, ...] = get_args(Profile)
 READ = ("get", "list", "watch")
 # A request for these has no name, or one that RBAC does not see.
 _NAMELESS = ("create", "list", "watch", "deletecollection")
-_OWN: tuple[Rule, ...] = (*lease.NEEDS, *keep.NEEDS, *settings.NEEDS)
+_OWN: tuple[Rule, ...] = (*lease.NEEDS, *keep.NEEDS, *settings.NEEDS, *protection.NEEDS)
 """Without these there is no agent: they hold in every profile."""
 
 

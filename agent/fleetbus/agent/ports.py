@@ -65,12 +65,14 @@ class Told:
     `content` is its section's (None when the set has no such section: nothing is to change, nothing is pruned).
     `halts()` is the newest word on what must not be touched (`*` for everything): asked before every write.
     `superseded()` turns true once something newer has been accepted: stop between two writes and return.
+    `may_prune(id, count)`: whether so many of the objects that this id owns may be removed; asked before the first.
     """
 
     content: Any | None
     retired: Sequence[Retired] = ()
     halts: Callable[[], tuple[str, ...]] = tuple
     superseded: Callable[[], bool] = lambda: False
+    may_prune: Callable[[str, int], bool] = lambda id, count: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +135,6 @@ class Capability:
     transitions: Callable[[str, Mapping[str, Any], Mapping[str, Any]], Sequence[Happened]]
     names: Callable[[Any], Sequence[str]] = lambda content: ()
     """Digests of the artifacts that a section's content names: fetched while the head is being kept."""
+    withdraws: Callable[[Any, Any], Any] = lambda accepted, told: accepted
+    """The accepted content with what a newer one takes away that nobody has approved; pure. What only takes access
+    away need not wait for approvals."""

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fleetbus.schemas.approvals import ProtectionState
+
 
 @dataclass(slots=True)
 class Standing:
@@ -19,6 +21,7 @@ class Standing:
     """Mailbox → one sentence on the newest message, when that was refused."""
     failures: dict[str, str] = field(default_factory=dict)
     """Part → one sentence on why its last pass failed."""
+    protection: ProtectionState | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -35,6 +38,12 @@ class Standing:
         """By (epoch, version) the charter that counts here."""
         if charter != self.charter:
             self.charter = charter
+            self.changed.set()
+
+    def protect(self, protection: ProtectionState | None) -> None:
+        """None: nothing here needs approvals."""
+        if protection != self.protection:
+            self.protection = protection
             self.changed.set()
 
     def refuse(self, which: str, sentence: str) -> None:

@@ -27,6 +27,7 @@ _COMMANDS: Final = (
         "validate",
         "delete",
         "release",
+        "approve",
     ),
     *(
         "sync",
@@ -36,6 +37,7 @@ _COMMANDS: Final = (
         "init",
         "cluster",
         "operator",
+        "approver",
         "subscriber",
         "keys",
         "local",
@@ -50,6 +52,7 @@ _BELOW: Final = {
     "secret": ("revoke", "share"),
     "cluster": ("join", "pending", "approve", "dismiss", "vault", "revoke", "retire"),
     "operator": ("create", "list", "remove", "roles"),
+    "approver": ("create",),
     "subscriber": ("create", "list", "remove"),
     "keys": ("show", "rotate", "raise-epoch"),
     "local": ("up", "down", "status", "env", "logs"),
@@ -58,7 +61,7 @@ _BELOW: Final = {
     "completion": ("bash", "zsh", "fish"),
 }
 _TAKES_REFERENCE: Final = frozenset(
-    {"get", "describe", "explain", "delete", "release", "sync", "wait", "why"}
+    {"get", "describe", "explain", "delete", "release", "approve", "sync", "wait", "why"}
 )
 _VALUED: Final = frozenset(
     {"--context", "--color", "-o", "--output", "--cluster", "--object", "-l", "--selector"}

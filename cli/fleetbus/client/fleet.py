@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+import base64
+import binascii
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -17,6 +19,15 @@ from fleetbus.runtime.charter import read_charter
 from fleetbus.runtime.clock import Clock, SystemClock
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import api, requests, subjects
+from fleetbus.schemas.approvals_api import (
+    ApprovalRequest,
+    ApprovalResult,
+    ApprovalsRequest,
+    ApprovalsResult,
+    ArtifactRequest,
+    ArtifactResult,
+)
+from fleetbus.schemas.artifacts import parts_of, unpack
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
 from fleetbus.schemas.charter import Sealed
@@ -194,6 +205,28 @@ class Fleet:
     async def enrolments(self, *, name: str = "") -> EnrolmentsResult:
         """Names with open tokens, and with clusters that wait for them or claim them; or all of one name."""
         return await self._ask("enrolments", EnrolmentsRequest(name=name), EnrolmentsResult)
+
+    async def approvals(self, *clusters: str) -> ApprovalsResult:
+        """The protected clusters among these, or among all, with what waits for approvals there."""
+        return await self._ask("approvals", ApprovalsRequest(clusters=clusters), ApprovalsResult)
+
+    async def hand_in(self, approvals: Sequence[str], *, reason: str = "") -> ApprovalResult:
+        """Give signed approvals to the controller: all fit what waits, or none is taken."""
+        asked = ApprovalRequest(approvals=tuple(approvals), reason=reason)
+        return await self._ask("approval", asked, ApprovalResult)
+
+    async def artifact(self, digest: str) -> bytes:
+        """The content that has this digest, whatever the controller says. Raises NotFound, MessageMalformed."""
+        stored = await self._stored(digest)
+        parts = {name: await self._stored(name) for name in parts_of(stored) or ()}
+        return unpack(digest, stored, parts)
+
+    async def _stored(self, digest: str) -> bytes:
+        answer = await self._ask("artifact", ArtifactRequest(digest=digest), ArtifactResult)
+        try:
+            return base64.b64decode(answer.stored, validate=True)
+        except binascii.Error as error:
+            raise MessageMalformed("an artifact that is not base64", where=digest[:12]) from error
 
     async def run_command(self, order: CommandOrder) -> CommandRow:
         return await self._command(api.CommandRequest(action="run", order=order))

@@ -13,6 +13,7 @@ import structlog
 
 from fleetbus.controller import orders
 from fleetbus.controller.audit import AuditChain, Author, Entry
+from fleetbus.controller.decisions.approvals import Carried, Fitting, of_commands, with_one
 from fleetbus.controller.decisions.edits import edits
 from fleetbus.controller.fence import Fence
 from fleetbus.controller.ports import Change, ClusterView
@@ -27,6 +28,7 @@ from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.failures import raised_at
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
+from fleetbus.schemas.approvals import command_digest
 from fleetbus.schemas.audit import OUTCOME_ORDERED
 from fleetbus.schemas.capabilities.commands import EVENT_ISSUED, REASON_ISSUED, CommandOrder
 from fleetbus.schemas.desired import Command, CommandList, next_serial
@@ -94,22 +96,48 @@ class CommandLists:
             after = change(before)
             if after == before and ("command", view.id) not in self._known.displaced:
                 return
-            now = self._time.to_sign()
-            new = CommandList(
-                fleet=self._known.fleet,
-                cluster=uid_of(view),
-                epoch=self._fence.term.epoch,
-                serial=next_serial(last.serial if last else 0, now),
-                issued_at=now,
-                commands=after,
-            )
-            subject = subjects.command(view.id)
             if audit is not None:
                 await self._audit.write((), (audit,))
-            self._doubtful.add(view.id)
-            await self._fence.put([(subject, self._seal.sign(subject, new.to_bytes()))])
-            self._doubtful.discard(view.id)
-            self._known.put_commands(view.id, new)
+            carried = last.approvals if last else None
+            await self._publish(view, after, of_commands(carried, [one.id for one in after], self._now()))
+
+    async def carry(self, one: Fitting) -> None:
+        """Have the cluster's list carry an approval of one of its commands.
+
+        Raises NotPossible when it is not in the list any more, SequenceConflict, BusUnavailable.
+        """
+        view = one.cluster
+        async with self._locks[view.id.name]:
+            if view.id in self._doubtful:
+                await self._read_again(view.id)
+            last = self._known.command_lists.get(view.id)
+            command = next((c for c in last.commands if c.id == one.approval.command), None) if last else None
+            if last is None or command is None or command_digest(command) != one.approval.digest:
+                raise NotPossible(
+                    f"command {one.approval.command[:40]} is not in the list of cluster {view.id.name}",
+                    remedy="see `fleetbus approve`",
+                )
+            await self._publish(view, last.commands, with_one(last.approvals, one.envelope, self._now()))
+
+    async def _publish(self, view: ClusterView, commands: Commands, approvals: Carried) -> None:
+        last, now = self._known.command_lists.get(view.id), self._now()
+        new = CommandList(
+            fleet=self._known.fleet,
+            cluster=uid_of(view),
+            epoch=self._fence.term.epoch,
+            serial=next_serial(last.serial if last else 0, now),
+            issued_at=now,
+            commands=commands,
+            approvals=approvals,
+        )
+        subject = subjects.command(view.id)
+        self._doubtful.add(view.id)
+        await self._fence.put([(subject, self._seal.sign(subject, new.to_bytes()))])
+        self._doubtful.discard(view.id)
+        self._known.put_commands(view.id, new)
+
+    def _now(self) -> datetime:
+        return self._time.to_sign()
 
     async def _read_again(self, cluster: subjects.ClusterId) -> None:
         """What stands in a mailbox whose last write was not acknowledged: nothing that was told may be dropped.

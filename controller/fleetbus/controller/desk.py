@@ -11,6 +11,7 @@ from fleetbus.controller.enrolments import Enrolments
 from fleetbus.controller.issuing import Issuer
 from fleetbus.controller.leader import Term
 from fleetbus.controller.ports import Capability
+from fleetbus.controller.publish import Publisher
 from fleetbus.controller.recent import Recent
 from fleetbus.controller.reconcile import Reconciler
 from fleetbus.controller.refusals import Refusals
@@ -62,6 +63,7 @@ class Desk:
     issuer: Issuer | None
     sign: Sign
     trust: Trust
+    publisher: Publisher
     command_lists: CommandLists
     recent: Recent
     capabilities: Sequence[Capability]

@@ -6,6 +6,7 @@ and ARTIFACTS hold: a restart computes every set again and publishes those that 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,7 @@ from datetime import timedelta
 import structlog
 
 from fleetbus.controller.artifacts import Artifacts, digests_in
+from fleetbus.controller.decisions.approvals import Fitting, still_carried, with_one
 from fleetbus.controller.fence import Fence
 from fleetbus.controller.ports import Capability, Change, ClusterView, View
 from fleetbus.controller.server_time import AHEAD, ServerTime
@@ -25,6 +27,7 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.artifacts import Artifact, artifact
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.desired import DesiredSet, Head, SectionRef, next_serial
+from fleetbus.schemas.errors import NotPossible
 from fleetbus.schemas.signing import Sign
 from fleetbus.schemas.streams import DESIRED
 
@@ -103,6 +106,7 @@ class Publisher:
         self._capabilities = capabilities
         self._sign = sign
         self._time = time
+        self._writing = asyncio.Lock()
         self._dirty: set[str] = set()
         self._members_changed = True
         self._has_told = False
@@ -143,9 +147,30 @@ class Publisher:
     def roots(self) -> Iterable[str]:
         """Digests that must stay stored: what heads and statuses name."""
         found = {head.set for head in self._known.heads.values()}
+        for cluster in self._known.clusters():
+            # What a cluster goes on with while approvals are missing, no head names any more.
+            protection = cluster.facts.protection if cluster.facts else None
+            found |= digests_in(protection.set if protection is not None else "")
         for status in self._known.view().statuses.values():
             found |= digests_in(status.details)
         return found
+
+    async def carry(self, one: Fitting) -> None:
+        """Have the cluster's head carry an approval of the set that it names.
+
+        Raises NotPossible when it names another by now, SequenceConflict, BusUnavailable.
+        """
+        async with self._writing:
+            head = self._known.heads.get(one.cluster.id)
+            if head is None or head.set != one.approval.digest:
+                raise NotPossible(
+                    f"cluster {one.cluster.id.name} is told something else by now",
+                    remedy="see `fleetbus approve`",
+                )
+            approvals = with_one(head.approvals, one.envelope, self._time.to_sign())
+            new = self._head(one.cluster, head.set).model_copy(update={"approvals": approvals})
+            await self._fence.put([self._message(one.cluster.id, new)])
+            self._known.put_head(one.cluster.id, new)
 
     async def forget(self, cluster: subjects.ClusterId) -> None:
         """Take a removed cluster's mailboxes away."""
@@ -178,7 +203,8 @@ class Publisher:
         await self._purge_orphans()
         names, self._dirty = self._dirty, set()
         try:
-            self._has_told = await self._publish(sorted(names))
+            async with self._writing:
+                self._has_told = await self._publish(sorted(names))
         except BaseException:
             self._dirty |= names
             raise
@@ -235,6 +261,7 @@ class Publisher:
             issued_at=now,
             not_after=now + VALID,
             set=set_name,
+            approvals=still_carried(last.approvals, now) if last and last.set == set_name else None,
         )
 
     def _message(self, cluster: subjects.ClusterId, head: Head) -> tuple[str, bytes]:

@@ -139,6 +139,7 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         issuer=fleet.issuer,
         sign=seal.sign,
         trust=begun.pinned(fleet),
+        publisher=publisher,
         command_lists=command_lists,
         recent=recent,
         capabilities=fleet.capabilities,
@@ -158,10 +159,8 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         known.listeners.append(presence.changed)
         known.listeners += [emitter.changed, reconciler.changed, publisher.changed, command_lists.changed]
         await _say_ready(term, known, audit)
-        for loop in (
-            *(emitter.run, publisher.run, reconciler.run, presence.run, refusals.run),
-            *(publisher.reissue, command_lists.run, command_lists.tidy, mailboxes.run),
-        ):
+        publishing = (publisher.run, publisher.reissue, command_lists.run, command_lists.tidy, mailboxes.run)
+        for loop in (emitter.run, *publishing, reconciler.run, presence.run, refusals.run):
             tasks.create_task(loop())
         tasks.create_task(_sweep(clock, artifacts, publisher, holds))
         for door in doors:

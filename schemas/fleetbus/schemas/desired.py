@@ -30,6 +30,8 @@ class Head(Received):
     not_after: Moment
     halts: tuple[str, ...] = ()
     set: str
+    approvals: tuple[str, ...] | None = None
+    """Envelopes of the approvals that a protected cluster asks for before the set counts there; None for others."""
 
 
 class SectionRef(Received):
@@ -82,6 +84,8 @@ class CommandList(Received):
     serial: int
     issued_at: Moment
     commands: tuple[Command, ...] = ()
+    approvals: tuple[str, ...] | None = None
+    """As a head's, of the commands."""
 
 
 def newer(told: Head | CommandList, accepted: tuple[int, int]) -> bool:

@@ -25,7 +25,7 @@ ROLES: tuple[OperatorRole, ...] = (VIEWER, OPERATOR, APPROVER, ADMIN)
 MEANINGS: Mapping[OperatorRole, str] = {
     VIEWER: "reads everything, and changes nothing",
     OPERATOR: "writes documents, looks at sources again, orders commands, revokes secrets",
-    APPROVER: "lets go what is held",
+    APPROVER: "lets go what is held, and hands in approvals",
     ADMIN: "decides which clusters belong to the fleet, and takes people out",
 }
 
@@ -46,6 +46,9 @@ NEEDS: Mapping[str, OperatorRole] = {
     "release": APPROVER,
     "retire": ADMIN,
     "expel": ADMIN,
+    "approvals": VIEWER,
+    "artifact": VIEWER,
+    "approval": APPROVER,
     "enrolments": VIEWER,
     "token": ADMIN,
     "approve": ADMIN,

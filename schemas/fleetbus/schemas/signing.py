@@ -102,6 +102,11 @@ def verify(
     return content
 
 
+def signed_by(envelope: bytes) -> tuple[str, ...]:
+    """The keys that an envelope says it is signed by; whether it is, `verify` says. Raises MessageMalformed."""
+    return tuple(name for name, _ in _split(envelope)[0])
+
+
 def unverified(envelope: bytes) -> bytes:
     """The bytes of an envelope whose signature was checked before, such as our own stored ones."""
     return _split(envelope)[1]

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from fleetbus.schemas.approvals import ProtectionState
 from fleetbus.schemas.desired import CONTRACT
 from fleetbus.schemas.events import Outbox
 from fleetbus.schemas.models import Count, Moment, Received
@@ -71,6 +72,8 @@ class Facts(Received):
     """Sections of the accepted set that this agent cannot read; what they were before stays."""
     failures: dict[str, str] = Field(default_factory=dict)
     """Part of the agent → one sentence on why its last pass failed; one that is missing is well."""
+    protection: ProtectionState | None = None
+    """Of a cluster that asks for approvals; None for others."""
 
 
 class Heartbeat(Received):

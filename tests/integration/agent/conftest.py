@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,15 @@ class Joined:
 async def joined(
     new_control_plane: ControlPlaneFactory, processes: Processes, server_dir: Path, tmp_path: Path
 ) -> AsyncIterator[Joined]:
+    async with joining(await new_control_plane(), processes, server_dir, tmp_path) as one:
+        yield one
+
+
+@asynccontextmanager
+async def joining(
+    cluster: ControlPlane, processes: Processes, server_dir: Path, folder: Path
+) -> AsyncIterator[Joined]:
     clock = SystemClock()
-    cluster = await new_control_plane()
     async with (
         fleet_server(processes, server_dir, f"bus-{clock.identifier()}") as server,
         server.bus("controller") as bus,
@@ -53,8 +61,8 @@ async def joined(
         teller = Teller(bus, clock, identity(kube_system["metadata"]["uid"]))
         teller.agent_key = key_of_seed(server.seed("c1"))
         await _join(cluster, server, teller)
-        async with AgentFolder(cluster, tmp_path / "agent") as folder:
-            yield Joined(cluster, server, teller, owner, folder.dir)
+        async with AgentFolder(cluster, folder / "agent") as found:
+            yield Joined(cluster, server, teller, owner, found.dir)
 
 
 async def _join(cluster: ControlPlane, server: FleetServer, teller: Teller) -> None:

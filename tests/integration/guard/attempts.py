@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.approvers import PATH, protection
 from tests.integration.guard.objects import (
     AGENT,
     GOOD,
@@ -31,6 +32,9 @@ from tests.integration.guard.objects import (
 )
 
 EVIL = "evil.io/x:1"
+PROTECTION = f"{PATH}/fleetbus"
+_DEPLOYER = "system:serviceaccount:store:deployer"
+_LIFTED = {"spec": {"required": 0}}
 _MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml; charset=utf-8"
 _JSON_PATCH = "application/json-patch+json"
@@ -304,6 +308,34 @@ HOME = (
         says="the agent itself or to Kubernetes",
     ),
     Attempt(
+        "the definition of its owner's protection",
+        "DELETE",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/protections.agent.fleetbus.dev",
+        says="the agent itself or to Kubernetes",
+    ),
+    Attempt("lift the protection", "PATCH", PROTECTION, _LIFTED, "own records", _MERGE),
+    Attempt(
+        "lift it by apply",
+        "PATCH",
+        PROTECTION,
+        protection(0, []),
+        "own records",
+        _APPLY,
+        {"fieldManager": "kubectl", "force": "true"},
+    ),
+    Attempt("another approver", "PATCH", PROTECTION, protection(1, ["cyd"]), "own records", _MERGE),
+    Attempt("remove the protection", "DELETE", PROTECTION, says="own records"),
+    Attempt("a protection in its place", "POST", PATH, protection(0, []), "own records"),
+    Attempt(
+        "lift it as another account",
+        "PATCH",
+        PROTECTION,
+        _LIFTED,
+        "own records",
+        _MERGE,
+        impersonate=_DEPLOYER,
+    ),
+    Attempt(
         "an account with the agent's name",
         "POST",
         core("store", "serviceaccounts"),
@@ -557,6 +589,7 @@ PODS = (
     ),
     _pods("a more powerful account", says="more power", serviceAccountName="powerful"),
     _pods("the same by its old name", says="more power", serviceAccount="powerful"),
+    _pods("an account that may lift the protection", says="more power", serviceAccountName="lifter"),
     Attempt(
         "a Deployment with a more powerful account",
         "POST",
@@ -588,6 +621,7 @@ _UNDO, _RUN = "undo the guard", "past the guard"
 _ALL_RIGHTS = rule(["*"], ["*"], "*")
 RIGHTS = (
     _role("all rights", _ALL_RIGHTS, says=_UNDO),
+    _role("the protection", rule(["agent.fleetbus.dev"], ["protections"], "patch"), says=_UNDO),
     _role("all of the core", rule([""], ["*"], "get"), says=_UNDO),
     _role("RBAC", rule([RBAC], ["clusterrolebindings"], "create"), says=_UNDO),
     _role("the guard's removal", rule(["admissionregistration.k8s.io"], ["*"], "delete"), says=_UNDO),
@@ -746,7 +780,6 @@ RIGHTS = (
 )
 
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-_DEPLOYER = "system:serviceaccount:store:deployer"
 OTHERS = (
     Attempt(
         "as an administrator",

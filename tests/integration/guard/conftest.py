@@ -19,6 +19,7 @@ from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.kube import KubeClient
 from fleetbus.runtime.kube_access import KubeAccess
 from fleetbus.schemas.errors import ApplyRefused
+from tests.approvers import protection
 from tests.integration.guard.objects import (
     AGENT,
     binding,
@@ -26,6 +27,7 @@ from tests.integration.guard.objects import (
     deployment,
     meta,
     role,
+    rule,
     service_account,
     template,
 )
@@ -75,6 +77,7 @@ CARELESS = role(
             "resources": ["leases"],
             "verbs": ["create", "update", "patch"],
         },
+        {"apiGroups": ["agent.fleetbus.dev"], "resources": ["protections"], "verbs": ["*"]},
         {"apiGroups": ["example.com"], "resources": ["rollouts"], "verbs": ["create", "patch", "update"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["deletecollection"]},
         {
@@ -99,6 +102,9 @@ POWERFUL = [
     binding("ClusterRoleBinding", "deployer", "careless", [("ServiceAccount", "deployer", "store")]),
     binding("ClusterRoleBinding", "deployer-edit", "edit", [("ServiceAccount", "deployer", "store")]),
     service_account("store", "powerful"),
+    service_account("store", "lifter"),
+    role("ClusterRole", "lifter", [rule(["agent.fleetbus.dev"], ["protections"], "patch")]),
+    binding("ClusterRoleBinding", "lifter", "lifter", [("ServiceAccount", "lifter", "store")]),
     service_account("store", "trusted"),
     binding("ClusterRoleBinding", "powerful", "cluster-admin", [("ServiceAccount", "powerful", "store")]),
     binding("ClusterRoleBinding", "trusted", "cluster-admin", [("ServiceAccount", "trusted", "store")]),
@@ -153,6 +159,7 @@ async def guarded(processes: Processes, server_dir: Path, binaries: Binaries) ->
         ]
         await give(owner, [*manifests("full"), *spaces, CARELESS, *POWERFUL, ROLLOUTS])
         image = "registry.example.com/fleetbus/agent:1"
+        await give(owner, [protection(2)])
         own = deployment("fleetbus-system", AGENT, image, serviceAccountName=AGENT)
         await give(owner, [own, deployment("store", "stands", "registry.example.com/a:1")])
         await give(owner, [config_map("kube-system", "theirs"), config_map("other", "theirs")])

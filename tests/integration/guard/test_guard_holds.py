@@ -8,7 +8,8 @@ from fleetbus.local.admin import Admin
 from fleetbus.local.kubernetes import ControlPlane
 from fleetbus.schemas.errors import ApplyRefused
 from fleetbus.schemas.guard import refusal_of_policy
-from tests.integration.guard.attempts import ATTEMPTS, Attempt
+from tests.approvers import protection
+from tests.integration.guard.attempts import ATTEMPTS, PROTECTION, Attempt
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda one: one.name.replace(" ", "-"))
@@ -47,6 +48,7 @@ async def test_nothing_of_it_has_happened(agent: Admin, guarded: ControlPlane) -
         assert not await admin.exists(f"/api/v1/namespaces/{namespace}/configmaps/x")
     stands = await admin.get("/apis/apps/v1/namespaces/store/deployments/stands")
     assert stands["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example.com/a:1"
+    assert (await admin.get(PROTECTION))["spec"] == protection(2)["spec"]
     assert not await admin.exists("/apis/rbac.authorization.k8s.io/v1/clusterroles/x")
     assert not await admin.exists("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/x")
 

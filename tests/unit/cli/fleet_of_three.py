@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from fleetbus.cli.program import main
 from fleetbus.client import Event
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas import api
+from fleetbus.schemas.approvals_api import ApprovalResult, ApprovalsResult
 from fleetbus.schemas.audit import ORIGIN, AuditRecord, Link, sealed
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
 from fleetbus.schemas.enrolment_api import (
@@ -236,6 +237,8 @@ class Answers:
     newest: str = ""
     admitted: AdmittedTokenResult | None = None
     enrolments: EnrolmentsResult = field(default_factory=EnrolmentsResult)
+    approvals: ApprovalsResult = field(default_factory=lambda: ApprovalsResult(fleet="demo"))
+    artifacts: dict[str, bytes] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
     fails: Exception | None = None
 
@@ -320,6 +323,19 @@ class FleetOfThree:
 
     async def enrolments(self, *, name: str = "") -> EnrolmentsResult:
         return self.answers.enrolments
+
+    async def approvals(self, *clusters: str) -> ApprovalsResult:
+        rows = tuple(one for one in self.answers.approvals.rows if not clusters or one.cluster in clusters)
+        return self.answers.approvals.model_copy(update={"rows": rows})
+
+    async def artifact(self, digest: str) -> bytes:
+        if digest not in self.answers.artifacts:
+            raise NotFound(f"artifact {digest[:12]} is not stored")
+        return self.answers.artifacts[digest]
+
+    async def hand_in(self, approvals: Sequence[str], *, reason: str = "") -> ApprovalResult:
+        self.answers.asked.append(("approval", (tuple(approvals), reason)))
+        return ApprovalResult()
 
     async def release(self, kind: str, name: str, *, prune: int, reason: str = "") -> api.Accepted:
         if self.answers.fails:

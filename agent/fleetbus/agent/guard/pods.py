@@ -44,6 +44,11 @@ _POWERS = (
     ".resource('validatingadmissionpolicybindings').check('delete').allowed()",
     "authorizer.serviceAccount(variables.place, variables.account).group('').resource('pods')"
     ".namespace('kube-system').check('create').allowed()",
+    *(
+        "authorizer.serviceAccount(variables.place, variables.account).group('agent.fleetbus.dev')"
+        f".resource('protections').namespace('{AGENT_NAMESPACE}').check('{verb}').allowed()"
+        for verb in ("create", "update", "patch")
+    ),
 )
 
 VARIABLES: tuple[tuple[str, str], ...] = (
@@ -108,7 +113,7 @@ PRIVILEGED = Check(
 )
 
 ACCOUNT = Check(
-    "!variables.power0 && !variables.power1 && !variables.power2 && !variables.power3",
+    " && ".join(f"!variables.power{number}" for number in range(len(_POWERS))),
     "'ServiceAccount ' + variables.account + ' has more power than the agent may lend'",
     "trustedAccounts",
 )

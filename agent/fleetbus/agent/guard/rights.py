@@ -14,6 +14,8 @@ _CLOSED_GROUPS = (
     "admissionregistration.k8s.io",
     "apiregistration.k8s.io",
     "certificates.k8s.io",
+    # Who may write a Protection decides for the owner whether approvers are asked.
+    "agent.fleetbus.dev",
 )
 _CORE = "('' in r.groups || '*' in r.groups)"
 _WORKLOADS = ("apps", "batch", "extensions")

@@ -66,6 +66,13 @@ def _ready(contents: view.Json, capability: str) -> str:
     return f"{count(one, 'ready')}/{count(one, 'placed')}"
 
 
+def _protection(told: view.Json) -> str:
+    approvers = view.maps(told.get("approvers"))
+    named = ", ".join(str(one.get("name")) for one in approvers)
+    waits = counted(count(told, "waiting"), "change")
+    return f"{told.get('required')} of {len(approvers)} must approve ({named}); {waits} waiting"
+
+
 def _describe(output: Output, seen: Seen) -> None:
     details = seen.details
     spec = view.spec(seen.document)
@@ -84,6 +91,8 @@ def _describe(output: Output, seen: Seen) -> None:
     heading(output, "Agent", _agent(seen))
     labels = view.metadata(seen.document).get("labels") or {}
     heading(output, "Labels", " ".join(f"{key}={value}" for key, value in sorted(labels.items())) or NONE)
+    if protection := view.inner(details, "protection"):
+        heading(output, "Protection", _protection(protection))
     contents = view.inner(details, "contents")
     ready = [f"{_ready(contents, name).replace('/', ' of ')} {name}" for name in sorted(contents)]
     heading(output, "Contents", f"{', '.join(ready)} ready" if ready else NONE)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from fleetbus.controller.desk import Desk, Request, Verb
 from fleetbus.controller.doors import (
     admitting,
+    approving,
     auditing,
     commanding,
     expelling,
@@ -68,6 +69,9 @@ VERBS: Mapping[str, Verb] = {
     "token": admitting.token,
     "approve": admitting.approve,
     "enrolments": admitting.enrolments,
+    "approvals": approving.approvals,
+    "artifact": approving.artifact,
+    "approval": approving.approval,
 }
 
 MOST_BYTES = MAX_PAYLOAD_BYTES - 4096

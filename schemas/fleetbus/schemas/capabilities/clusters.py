@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from fleetbus.schemas.approvals import ProtectionState
 from fleetbus.schemas.documents import Document
 from fleetbus.schemas.models import Moment, Received, Written
 
@@ -22,7 +23,9 @@ LEAVING = "Leaving"
 """It is no member of the fleet any more."""
 NAME_UNIQUE = "NameUnique"
 """False while another cluster claims this one's name, or more connections have its key than its agent can need."""
-CONDITIONS = (CONNECTED, RESPONSIVE, SYNCED, LEAVING, NAME_UNIQUE)
+APPROVED = "Approved"
+"""Of a protected cluster: what it is told has the approvals that its owner asks for."""
+CONDITIONS = (CONNECTED, RESPONSIVE, SYNCED, LEAVING, NAME_UNIQUE, APPROVED)
 
 REASON_REGISTERED = "Registered"
 REASON_CONNECTED = "ConnectionOpen"
@@ -53,6 +56,12 @@ REASON_WRONG_CLUSTER = "TokenForAnotherCluster"
 REASON_OTHER_NAME = "KnownByAnotherName"
 REASON_NAME_CLAIMED = "NameClaimed"
 REASON_NO_MEMBER = "NoMember"
+REASON_APPROVED = "Approved"
+REASON_APPROVAL_MISSING = "ApprovalMissing"
+REASON_APPROVAL_GIVEN = "ApprovalGiven"
+REASON_PROTECTED = "Protected"
+REASON_NOT_PROTECTED = "NotProtected"
+REASON_PROTECTION_BROKEN = "ProtectionBroken"
 
 EVENT_REGISTERED = "cluster.registered"
 EVENT_DISCONNECTED = "cluster.disconnected"
@@ -70,6 +79,10 @@ EVENT_ENROLLED = "cluster.enrolled"
 EVENT_ENROLMENT_WAITING = "cluster.enrolment-waiting"
 EVENT_ENROLMENT_REFUSED = "cluster.enrolment-refused"
 EVENT_QUARANTINED = "cluster.enrolment-quarantined"
+EVENT_PROTECTED = "cluster.protected"
+EVENT_APPROVAL_NEEDED = "cluster.approval-needed"
+EVENT_APPROVAL_GIVEN = "cluster.approval-given"
+EVENT_APPROVED = "cluster.approved"
 
 CLUSTER_EVENTS: frozenset[str] = frozenset()
 """Clusters tell none themselves."""
@@ -128,3 +141,7 @@ class ClusterDetails(Received):
     agent_started_at: Moment | None = None
     left: str = ""
     """Why its last connection ended, in the words of the bus's server."""
+    protection: ProtectionState | None = None
+    """As its agent reports it; None for a cluster that asks for no approvals."""
+    was_protected: bool | None = None
+    """True once it has asked for some."""

@@ -63,7 +63,7 @@ def test_an_id_that_stands_twice_in_the_list_starts_once() -> None:
     told = [command("a"), command("b"), command("a")]
     assert planned(told) == (Start(command("a")),)
     assert planned(told, ended("a"), ended("b")) == ()
-    assert [result.id for result in results(told, {}, halted=False)] == ["a", "b"]
+    assert [result.id for result in results(told, {}, halted=False, unapproved={})] == ["a", "b"]
 
 
 def test_a_late_one_expires_and_the_next_starts() -> None:
@@ -108,7 +108,9 @@ def test_an_id_that_could_name_no_object_is_refused() -> None:
 def test_a_halt_holds_new_starts_and_nothing_else() -> None:
     assert planned([command("a")], halted=True) == ()
     assert planned([command("a")], running("a"), halted=True) == (Look(running("a")),)
-    assert results([command("a")], {}, halted=True)[0].message == "it waits: everything is halted"
+    assert (
+        results([command("a")], {}, halted=True, unapproved={})[0].message == "it waits: everything is halted"
+    )
 
 
 def test_started_without_a_seen_effect_is_found_by_its_id_first() -> None:
@@ -139,12 +141,12 @@ def test_an_entry_is_forgotten_when_its_id_has_left_the_list_and_it_has_ended() 
 
 def test_while_no_list_is_known_nothing_is_forgotten() -> None:
     assert planned(None, ended("a")) == ()
-    assert [result.id for result in results(None, {"a": ended("a")}, halted=False)] == ["a"]
+    assert [result.id for result in results(None, {"a": ended("a")}, halted=False, unapproved={})] == ["a"]
 
 
 def test_results_stand_in_list_order_and_say_who_is_waited_for() -> None:
     told = [command("a"), command("b"), command("c")]
-    found = results(told, {"a": running("a")}, halted=False)
+    found = results(told, {"a": running("a")}, halted=False, unapproved={})
     assert [(one.id, one.phase) for one in found] == [
         ("a", schema.PHASE_RUNNING),
         ("b", schema.PHASE_ACCEPTED),

@@ -38,11 +38,12 @@ def conclude(world: World, one: Pass) -> None:
     steps = sum(map(len, planned.apply)) + sum(map(len, planned.prune))
     left = max(0, steps - len(done.applied) - len(done.pruned) - len(done.refused))
     halted = done.stopped and world.is_halted(one.entry.name)
-    holding.withheld = halted
+    holding.withheld = halted or one.unapproved > 0
     findings = find_health(one.objects, holding.membership, world.watches, tuple(refused.values()))
     findings = replace(
         findings,
         held=planned.held,
+        unapproved=one.unapproved,
         drifted=sum(state.reason == REASON_CONTESTED for state in refused.values()),
         withheld=max(left, 1) if halted else 0,
         unfinished=left if not halted and not done.unreachable else 0,

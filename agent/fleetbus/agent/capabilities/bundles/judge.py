@@ -23,6 +23,7 @@ from fleetbus.schemas.capabilities.bundles import (
     REASON_OBSERVE_ONLY,
     REASON_PROGRESSING,
     REASON_PRUNE_HELD,
+    REASON_PRUNE_NOT_APPROVED,
     REASON_WORKLOAD_FAILING,
     REASON_WORKLOAD_PROGRESSING,
     BundleEntry,
@@ -43,13 +44,15 @@ class Findings:
     """What a pass over one bundle found.
 
     `missing`: why its artifact is not here. `unreachable`: what the apiserver's silence was. `withheld`: steps
-    that a halt keeps back. `unfinished`: steps that are still to be done for another reason.
+    that a halt keeps back. `unapproved`: objects that are to go and stay until approvers agree. `unfinished`: steps
+    that are still to be done for another reason.
     """
 
     objects: int = 0
     ready: int = 0
     drifted: int = 0
     held: int = 0
+    unapproved: int = 0
     withheld: int = 0
     unfinished: int = 0
     missing: str = ""
@@ -124,9 +127,15 @@ def _applied(entry: BundleEntry, found: Findings) -> tuple[Status, str, str]:
     if found.held:
         release = f"fleetbus release bundle/{entry.name} --prune {found.held}"
         return "False", REASON_PRUNE_HELD, f"would prune {found.held} objects; nothing was pruned; {release}"
+    if found.unapproved:
+        return "Unknown", REASON_PRUNE_NOT_APPROVED, prune_not_approved(found.unapproved)
     if found.unfinished:
         return "Unknown", REASON_PROGRESSING, f"{found.unfinished} changes to go"
     return "True", REASON_APPLIED, f"{found.objects} objects"
+
+
+def prune_not_approved(count: int) -> str:
+    return f"would remove {count} objects; nothing was removed, approvals are missing; fleetbus approve"
 
 
 def _worst(wrong: Sequence[ObjectState]) -> str:

@@ -73,6 +73,9 @@ async def _work(world: World, one: Pass) -> None:
     if world.observes:
         await rehearse(world, _hands(world, one), one)
         return
+    if not world.may_prune(one.entry.id, planned.pruned):
+        one.unapproved = planned.pruned
+        one.planned = planned = replace(planned, prune=())
     if planned.empty and holding.membership.version and holding.membership.name == one.entry.name:
         await _settle(world, one, dict(holding.membership.objects))
         return
@@ -224,7 +227,7 @@ async def _settle(world: World, one: Pass, objects: dict[ObjectKey, Recorded]) -
     is_settled = (
         one.done.goes_on
         and _all_applied(one)
-        and not (one.planned.held or one.planned.prune or one.planned.going)
+        and not (one.planned.held or one.unapproved or one.planned.prune or one.planned.going)
     )
     after = replace(
         before,

@@ -85,8 +85,9 @@ class Seen:
 class Plan:
     """Steps in order, one level after the other; the prunes come last and only when all was applied.
 
-    `forget`: members that are no more, or not ours. `held`: prunes that wait for a release. `going`: members
-    that are being deleted. `contests`: objects that are left alone since somebody fights over them.
+    `forget`: members that are no more, or not ours. `held`: prunes that wait for a release. `pruned`: how
+    many are to go, now or in a later pass. `going`: members that are being deleted. `contests`: objects that are
+    left alone since somebody fights over them.
     """
 
     apply: tuple[tuple[ApplyStep, ...], ...] = ()
@@ -95,6 +96,7 @@ class Plan:
     forget: tuple[ObjectKey, ...] = ()
     going: tuple[PruneStep, ...] = ()
     held: int = 0
+    pruned: int = 0
     contests: Mapping[ObjectKey, Contest] = field(default_factory=dict)
 
     @property
@@ -136,6 +138,7 @@ def plan(wanted: Wanted, seen: Seen) -> Plan:
         forget=tuple(forget),
         going=tuple(going),
         held=held,
+        pruned=len(prunes),
         contests=contests,
     )
 

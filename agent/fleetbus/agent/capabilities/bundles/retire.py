@@ -9,6 +9,7 @@ from dataclasses import replace
 from fleetbus.agent.capabilities.bundles.absence import surely_gone
 from fleetbus.agent.capabilities.bundles.apply import IN_FLIGHT, Done, prune_levels, write_record
 from fleetbus.agent.capabilities.bundles.holding import Holding
+from fleetbus.agent.capabilities.bundles.judge import prune_not_approved
 from fleetbus.agent.capabilities.bundles.objects import PART_OF, ObjectKey
 from fleetbus.agent.capabilities.bundles.observe import CONFIG_MAP, read_membership
 from fleetbus.agent.capabilities.bundles.ownership import HOME
@@ -26,6 +27,7 @@ from fleetbus.schemas.capabilities.bundles import (
     REASON_OBSERVE_ONLY,
     REASON_PROGRESSING,
     REASON_PRUNE_HELD,
+    REASON_PRUNE_NOT_APPROVED,
     REASON_REMOVED,
     BundleState,
 )
@@ -76,6 +78,11 @@ async def _step(world: World, holding: Holding, retired: Retired, keep_receipt: 
         if retired.count is not None and len(prunes) > retired.count:
             said = f"would remove {len(prunes)} objects, {retired.count} were agreed to; nothing was removed"
             _report(world, holding, retired, "False", REASON_PRUNE_HELD, said, held=len(prunes))
+            return False
+        if not world.may_prune(retired.id, len(prunes)):
+            holding.withheld = True
+            said = prune_not_approved(len(prunes))
+            _report(world, holding, retired, "Unknown", REASON_PRUNE_NOT_APPROVED, said)
             return False
         await _remove(world, holding, retired, prunes, going, done)
         if done.pruned:

@@ -194,6 +194,7 @@ class BundlesWorker:
             bundle_of=self._bundle_of,
             may_write=lambda name: not observes and not is_halted(name) and not told.superseded(),
             is_halted=is_halted,
+            may_prune=told.may_prune,
             observes=observes,
         )
 

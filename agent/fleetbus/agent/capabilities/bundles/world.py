@@ -37,6 +37,8 @@ class World:
     bundle_of: Callable[[str, ObjectKey], str | None]
     may_write: Callable[[str], bool]
     is_halted: Callable[[str], bool]
+    may_prune: Callable[[str, int], bool] = lambda id, count: True
+    """Whether so many objects of a bundle may be removed, as far as that needs approvals here."""
     observes: bool = False
     """Whether nothing may be written here: a pass then only says what it would do."""
 
@@ -53,5 +55,7 @@ class Pass:
     happened: list[Happened] = field(default_factory=list)
     would: Counter[str] = field(default_factory=Counter)
     """What an agent that only observes would do: verb → how many objects."""
+    unapproved: int = 0
+    """Objects that are to go and stay until approvers have agreed."""
     is_unsure: bool = False
     """Something that a watch does not show is there, or could not be looked at."""

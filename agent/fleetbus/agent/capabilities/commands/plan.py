@@ -7,7 +7,7 @@ A deadline is for starting; what runs goes on past it until it ends or is cancel
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -76,10 +76,12 @@ def plan(
     *,
     drivers: Collection[str],
     halted: bool = False,
+    unapproved: Collection[str] = (),
 ) -> tuple[Step, ...]:
     """The steps to take now, in order. `told` is None while nothing is known of the list.
 
-    Nothing in it starts twice: a command with an entry never gives a Start.
+    Nothing in it starts twice: a command with an entry never gives a Start. One that is `unapproved` (by id) does
+    not either, and those after it wait for it as for any other.
     """
     listed = _in_order(told)
     commands = {command.id: command for command in listed}
@@ -100,7 +102,7 @@ def plan(
     ]
     done = {entry.id for entry in ended}
     following = next((command for command in waiting if command.id not in done), None)
-    if following is not None and not running and not halted:
+    if following is not None and not running and not halted and following.id not in unapproved:
         steps.append(Start(following))
     return tuple(steps)
 
@@ -149,15 +151,20 @@ def _running(entry: Entry, command: Command | None, now: datetime) -> Step:
     return Resume(entry, command)
 
 
-def results(told: Sequence[Command] | None, journal: Journal, *, halted: bool) -> tuple[CommandResult, ...]:
-    """Where every command of the list stands, in its order, and what still runs besides."""
+def results(
+    told: Sequence[Command] | None, journal: Journal, *, halted: bool, unapproved: Mapping[str, str]
+) -> tuple[CommandResult, ...]:
+    """Where every command of the list stands, in its order, and what still runs besides.
+
+    `unapproved`: id → what is missing before it may start.
+    """
     commands = _in_order(told)
     busy = [entry.id for entry in journal.values() if not entry.finished]
     found: list[CommandResult] = []
     for command in commands:
         entry = journal.get(command.id)
         if entry is None:
-            found.append(_accepted(command, busy, halted))
+            found.append(_accepted(command, busy, halted, unapproved.get(command.id, "")))
             busy.append(command.id)
         else:
             found.append(entry.result)
@@ -166,8 +173,10 @@ def results(told: Sequence[Command] | None, journal: Journal, *, halted: bool) -
     return (*found, *(entry.result for entry in left if told is None or not entry.finished))
 
 
-def _accepted(command: Command, busy: Sequence[str], halted: bool) -> CommandResult:
-    if halted:
+def _accepted(command: Command, busy: Sequence[str], halted: bool, missing: str) -> CommandResult:
+    if missing:
+        message = missing
+    elif halted:
         message = "it waits: everything is halted"
     elif busy:
         message = f"it waits for command {busy[-1]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -58,7 +58,8 @@ class Commands:
             self._failures += 1
             log.info("commands wait", reason=error.reason)
         halted = _EVERYTHING in told.halts()
-        body = Results(commands=results(commands, self._entries, halted=halted))
+        unapproved = unapproved_of(told.content)
+        body = Results(commands=results(commands, self._entries, halted=halted, unapproved=unapproved))
         return Outcome(aspects={RESULT_ASPECT: body.as_json()}, again_in_s=self._again_in_s(commands))
 
     async def changed(self) -> None:
@@ -92,6 +93,7 @@ class Commands:
         if self._journal is None:
             self._journal = journals.from_json(self._ports.keep.kept(journals.KEY))
         taken: set[tuple[str, str]] = set()
+        unapproved = unapproved_of(told.content)
         while not told.superseded():
             steps = plan(
                 commands,
@@ -99,6 +101,7 @@ class Commands:
                 self._ports.clock.now(),
                 drivers=self._drivers,
                 halted=_EVERYTHING in told.halts(),
+                unapproved=unapproved,
             )
             step = next((one for one in steps if _name(one) not in taken), None)
             if step is None:
@@ -232,6 +235,11 @@ def commands_of(content: Any | None) -> tuple[Command, ...] | None:
     if not isinstance(listed, (list, tuple)):
         raise MessageMalformed("not a list of commands: commands")
     return tuple(one if isinstance(one, Command) else Command.from_json(one) for one in listed)
+
+
+def unapproved_of(content: Any | None) -> Mapping[str, str]:
+    """The commands that may not start yet, by id, each with what is missing: the agent's own word, not the list's."""
+    return content.get("unapproved", {}) if isinstance(content, dict) else {}
 
 
 def _name(step: Step) -> tuple[str, str]:

@@ -6,6 +6,7 @@ writes but not a revocation; a Secret that is not ours is never touched.
 """
 
 from fleetbus.agent.capabilities.secrets.transitions import transitions
+from fleetbus.agent.capabilities.secrets.withdrawal import withdrawn
 from fleetbus.agent.capabilities.secrets.worker import Secrets
 from fleetbus.agent.ports import Capability, Rule
 from fleetbus.schemas.capabilities import secrets as schema
@@ -20,4 +21,5 @@ CAPABILITY = Capability(
     ),
     start=Secrets,
     transitions=transitions,
+    withdraws=withdrawn,
 )

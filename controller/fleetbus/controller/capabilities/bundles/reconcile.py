@@ -178,7 +178,11 @@ def affected(change: Change, view: View) -> Iterable[Key]:
 def _reports(change: Change, document: Stored, view: View) -> bool:
     if change.aspect == "facts":
         placement = document.spec.get("placement")
-        return isinstance(placement, Mapping) and bool(placement.get("facts"))
+        if isinstance(placement, Mapping) and placement.get("facts"):
+            return True
+        facts = cluster.facts if (cluster := view.clusters.get(change.name)) else None
+        asks = facts is not None and facts.protection is not None
+        return asks and _touches(document, change.name, view)
     if change.aspect != aspect_of(document.uid):
         return False
     cluster = view.clusters.get(change.name)

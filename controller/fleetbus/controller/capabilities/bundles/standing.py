@@ -12,6 +12,7 @@ from typing import Literal
 
 from fleetbus.controller.capabilities.bundles.reports import report_of
 from fleetbus.controller.ports import ClusterView
+from fleetbus.schemas.approvals import SET
 from fleetbus.schemas.capabilities import bundles as words
 from fleetbus.schemas.capabilities.bundles import BundleState, ClusterSummary
 from fleetbus.schemas.conditions import MAX_LISTED, MAX_MESSAGE_BYTES, READY, Condition, find
@@ -76,6 +77,8 @@ def judge(cluster: ClusterView, wanted: Wanted) -> InCluster:
         or report.artifact != wanted.artifact
         or report.generation < wanted.generation
     ):
+        if _asks_first(cluster):
+            return InCluster(name, Standing.BEHIND, report, words.REASON_CHANGE_NOT_APPROVED, _UNAPPROVED)
         if cluster.heard:
             return InCluster(name, Standing.BEHIND, report, words.REASON_PROGRESSING, "")
         return InCluster(name, Standing.AWAY, report, words.REASON_CLUSTERS_AWAY, "is away")
@@ -92,6 +95,12 @@ def judge(cluster: ClusterView, wanted: Wanted) -> InCluster:
     if healthy is None or healthy.status == "Unknown":
         return _because(name, Standing.STARTING, report, healthy, words.REASON_WORKLOAD_PROGRESSING)
     return InCluster(name, Standing.READY, report, READY, "")
+
+
+def _asks_first(cluster: ClusterView) -> bool:
+    """Whether what it was told last waits there for approvals."""
+    protection = cluster.facts.protection if cluster.facts else None
+    return protection is not None and any(one.kind == SET for one in protection.waiting)
 
 
 def _because(
@@ -111,6 +120,10 @@ def applied(found: Sequence[InCluster], wanted: Wanted) -> Verdict:
             return _wrong(worst, wanted)
     done = sum(one.updated for one in found)
     text = f"{done} of {len(found)} clusters have applied {wanted.artifact_revision}"
+    if asking := [one.cluster for one in found if one.reason in _ASKING]:
+        first = next(one for one in found if one.reason in _ASKING)
+        said = f"{text}; {_names(asking)}: {first.message or first.reason}"
+        return Verdict("Unknown", first.reason, said)
     if any(one.standing is Standing.BEHIND for one in found):
         return Verdict("Unknown", words.REASON_PROGRESSING, text)
     if gone := [one.cluster for one in found if one.standing is Standing.AWAY]:
@@ -173,6 +186,8 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+_ASKING = (words.REASON_CHANGE_NOT_APPROVED, words.REASON_PRUNE_NOT_APPROVED)
+_UNAPPROVED = "waits for approvals; fleetbus approve"
 _READY: dict[Standing, ConditionStatus] = {
     Standing.REFUSED: "False",
     Standing.HELD: "False",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from fleetbus.controller.capabilities.clusters.transitions import transitions
 from fleetbus.controller.decisions.placed import Placements
 from fleetbus.controller.ports import Capability, Change, ClusterView, Key, Outcome, Ports, View
 from fleetbus.schemas.accounts import CONNECTIONS_AN_AGENT
 from fleetbus.schemas.agent_pod import AGENT_LOGS
+from fleetbus.schemas.approvals import SET, approvals_missing
 from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.capabilities.clusters import ClusterDetails, ClusterSpec
 from fleetbus.schemas.charter import written
@@ -61,6 +63,8 @@ async def reconcile(document: Stored, view: View, ports: Ports, now: datetime) -
         condition(words.SYNCED, *_synced(cluster)),
         condition(words.NAME_UNIQUE, *_unique(cluster)),
     ]
+    if (approved := _approved(document.name, details)) is not None:
+        conditions.append(condition(words.APPROVED, *approved))
     return Outcome(conditions, details.as_json())
 
 
@@ -108,6 +112,21 @@ def _unique(cluster: ClusterView) -> tuple[Status, str, str]:
     return "True", words.REASON_ENROLLED, ""
 
 
+def _approved(cluster: str, details: ClusterDetails) -> tuple[Status, str, str] | None:
+    """None for a cluster that never asked for approvals."""
+    protection = details.protection
+    if protection is None:
+        return ("True", words.REASON_NOT_PROTECTED, "") if details.was_protected else None
+    if protection.trouble:
+        said = f"the Protection in its cluster is not as it must be: {protection.trouble}"
+        return "False", words.REASON_PROTECTION_BROKEN, said
+    if protection.waiting:
+        first, more = protection.waiting[0], len(protection.waiting) - 1
+        said = approvals_missing(first, cluster) + (f" (and {more} more)" if more else "")
+        return "Unknown", words.REASON_APPROVAL_MISSING, said
+    return "True", words.REASON_APPROVED, f"{protection.required} of {len(protection.approvers)} must approve"
+
+
 def _synced(cluster: ClusterView) -> tuple[Status, str, str]:
     if cluster.refused:
         return "False", words.REASON_STATE_REFUSED, f"what it reports is refused: {cluster.refused}"
@@ -119,9 +138,16 @@ def _synced(cluster: ClusterView) -> tuple[Status, str, str]:
         return "False", words.REASON_DESIRED_REFUSED, f"its agent refuses what it is told: {facts.refused}"
     if facts is None or cluster.published == (0, 0):
         return "Unknown", words.REASON_BEHIND, "nothing has been told and accepted yet"
+    if _waits(facts):
+        return "Unknown", words.REASON_BEHIND, "the newest desired state waits for approvals"
     if facts.accepted >= cluster.published or facts.accepted_set == cluster.published_set:
         return "True", words.REASON_UP_TO_DATE, ""
     return "Unknown", words.REASON_BEHIND, "it has not accepted the newest desired state yet"
+
+
+def _waits(facts: Facts) -> bool:
+    """Whether the set that it was told last waits for approvals there."""
+    return facts.protection is not None and any(one.kind == SET for one in facts.protection.waiting)
 
 
 def _details(cluster: ClusterView, before: ClusterDetails) -> ClusterDetails:
@@ -130,7 +156,7 @@ def _details(cluster: ClusterView, before: ClusterDetails) -> ClusterDetails:
     spec = ClusterSpec.model_validate(cluster.document.spec)
     details = before.model_copy(
         update={
-            **(_found(facts) if facts else {}),
+            **(_found(facts, before) if facts else {}),
             "uid": spec.uid or (stated.uid if stated else ""),
             "agent_version": session.agent_version if session else before.agent_version,
             "agent_started_at": session.started_at if session else before.agent_started_at,
@@ -152,8 +178,10 @@ def _with_serials(details: ClusterDetails, before: ClusterDetails, cluster: Clus
     return details.model_copy(update={"serials": {**known, **serials}})
 
 
-def _found(facts: Facts) -> dict[str, str | int]:
+def _found(facts: Facts, before: ClusterDetails) -> dict[str, Any]:
     return {
+        "protection": facts.protection,
+        "was_protected": before.was_protected or (True if facts.protection is not None else None),
         "kubernetes_version": facts.kubernetes_version,
         "nodes": facts.nodes,
         "cpu": facts.capacity.cpu,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from fleetbus.schemas.approvals import Approver, ProtectionState, Waiting, approvals_missing
 from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.capabilities.clusters import ClusterDetails
 from fleetbus.schemas.conditions import Condition, find
@@ -23,6 +24,7 @@ def transitions(document: Stored, old: Status | None, new: Status) -> Sequence[H
         *_heard(document, find(was, words.RESPONSIVE), find(new.conditions, words.RESPONSIVE)),
         *_crowded(document, find(was, words.NAME_UNIQUE), find(new.conditions, words.NAME_UNIQUE)),
         *_refused(document, find(was, words.SYNCED), find(new.conditions, words.SYNCED)),
+        *_approvals(document, before.protection, after.protection),
     )
 
 
@@ -67,6 +69,37 @@ def _refused(document: Stored, was: Condition | None, now: Condition | None) -> 
         return
     if was is None or (was.reason, was.message) != (now.reason, now.message):
         yield _event(document, words.EVENT_MESSAGE_REFUSED, now.reason, now.message, "Warning")
+
+
+def _approvals(
+    document: Stored, before: ProtectionState | None, after: ProtectionState | None
+) -> Iterator[Happened]:
+    """What begins to wait, each approval that its agent counts, and what waits no longer since it has enough."""
+    if (before is None) != (after is None) or (before and after and _rules(before) != _rules(after)):
+        required = f"{after.required} of {len(after.approvers)} approvers" if after else "nobody's approval"
+        reason = words.REASON_PROTECTED if after else words.REASON_NOT_PROTECTED
+        yield _event(document, words.EVENT_PROTECTED, reason, f"its owner asks for {required}", "Warning")
+    if after is None:
+        return
+    was = {_waits_for(one): one for one in (before.waiting if before else ())}
+    for one in after.waiting:
+        known = was.pop(_waits_for(one), None)
+        message = approvals_missing(one, document.name)
+        if known is None:
+            yield _event(document, words.EVENT_APPROVAL_NEEDED, words.REASON_APPROVAL_MISSING, message)
+        elif set(one.approved_by) - set(known.approved_by):
+            yield _event(document, words.EVENT_APPROVAL_GIVEN, words.REASON_APPROVAL_GIVEN, message)
+    if before is not None and after.turn > before.turn:
+        message = f"set {after.set[:12]} has its approvals"
+        yield _event(document, words.EVENT_APPROVED, words.REASON_APPROVED, message)
+
+
+def _rules(one: ProtectionState) -> tuple[int, tuple[Approver, ...]]:
+    return one.required, one.approvers
+
+
+def _waits_for(one: Waiting) -> tuple[str, ...]:
+    return (one.kind, one.digest, one.command, *sorted(one.prunes))
 
 
 def _event(
