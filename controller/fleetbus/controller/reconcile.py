@@ -135,6 +135,9 @@ class Reconciler:
         stored, capability = self._known.document(key), self._by_kind.get(key[0])
         if stored is None or capability is None:
             self._known.asked.discard(key)
+            if capability is not None and self._known.status(key) is not None:
+                # The document went, and the bus before its status could.
+                await self._statuses.remove(key)
             return None
         asked = frozenset(self._known.asked)
         outcome = await self._outcome(capability, stored, asked)
