@@ -10,7 +10,7 @@ from fleetbus.cli import view
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas.api import Row
 from fleetbus.schemas.capabilities.clusters import CONNECTED
-from fleetbus.schemas.errors import BusUnavailable, TimeoutExpired
+from fleetbus.schemas.errors import BusUnavailable, SignatureRefused, TimeoutExpired
 
 if TYPE_CHECKING:
     from fleetbus.client import Fleet
@@ -94,8 +94,8 @@ async def _until(missing: Callable[[], Awaitable[str]], end_s: float, clock: Clo
     while True:
         try:
             said = await missing()
-        except BusUnavailable as error:
-            # A controller that takes another key or charter over is away for a moment.
+        except (BusUnavailable, SignatureRefused) as error:
+            # A controller that takes another key or charter over is away for a moment, or has not seen it yet.
             said = error.sentence()
         if not said:
             return

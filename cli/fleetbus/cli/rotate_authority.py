@@ -25,6 +25,7 @@ async def rotate_authority(changing: Changing, token_file: Path | None) -> None:
     folder, output = changing.folder, changing.output
     if changing.record.insecure_dev:
         raise NotPossible("a fleet of --insecure-dev has no authority", where=str(folder))
+    changing.expect_root()
     if authority.is_prepared(folder) or len(authority.believed(folder)) == 1:
         authority.prepare(folder, changing.clock.now(), forced=changing.forced)
         output.line("the next authority is believed beside the present one")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from fleetbus.cli.ceremony import rotation
 from fleetbus.cli.ceremony.charter import ensure_charter
+from fleetbus.cli.ceremony.folder import root_file
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
+from fleetbus.cli.ceremony.keys import root_signer
 from fleetbus.cli.ceremony.online import push_accounts
 from fleetbus.cli.ceremony.record import FleetRecord, read_record
 from fleetbus.cli.ceremony.servers import signing_keys
@@ -19,7 +21,7 @@ from fleetbus.cli.output import Output
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas.accounts import FLEET
 from fleetbus.schemas.charter import Charter
-from fleetbus.schemas.errors import BusUnavailable
+from fleetbus.schemas.errors import BusUnavailable, SettingsInvalid
 
 if TYPE_CHECKING:
     from fleetbus.client import Fleet
@@ -42,6 +44,12 @@ class Changing:
         now = self.clock.now()
         return await ensure_charter(self.folder, now, self.output.line, root_key=self.root_key)
 
+    def expect_root(self) -> None:
+        """Before anything is changed: what has to be signed can be. Raises NotFound, SettingsInvalid."""
+        if root_signer(self.folder, self.root_key).public_key != self.record.operator:
+            where = str(self.root_key or root_file(self.folder))
+            raise SettingsInvalid("not this fleet's root key", where=where)
+
     @property
     def record(self) -> FleetRecord:
         return read_record(self.folder)
@@ -57,6 +65,7 @@ async def rotate(changing: Changing) -> str:
     Interrupted at any place, or ended by TimeoutExpired, it goes on when it is called again.
     """
     folder, output = changing.folder, changing.output
+    changing.expect_root()
     if not changing.record.resealing and not _is_switched(changing):
         made = rotation.prepare(folder)
         output.line(f"key {made} prepared")
@@ -96,6 +105,7 @@ async def raise_epoch(changing: Changing, at_least: int, token_file: Path | None
     The bus is told when it can be reached; else BusUnavailable, and `init --online` does it.
     """
     folder, output = changing.folder, changing.output
+    changing.expect_root()
     known = rotation.raise_epoch(folder, at_least)
     async with signing_keys(folder, known.fleet, known.signing, known.vault, token_file) as keys:
         record = await make_fleet(

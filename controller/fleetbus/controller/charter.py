@@ -15,7 +15,7 @@ from fleetbus.schemas import subjects
 from fleetbus.schemas.charter import NUDGED, Sealed, newest
 from fleetbus.schemas.errors import Refused, SettingsInvalid
 
-_BY = Author("the fleet's owner", "charter")
+_BY = Author("fleet:root", "charter")
 
 _log = structlog.get_logger("controller")
 
@@ -48,7 +48,8 @@ async def publish_charter(
         return False
     charter = ours.charter
     # The record first: of what was told there must be one, and a second one does no harm.
-    said = f"charter {charter}: keys {', '.join(charter.publish)}"
+    certificates = charter.authorities.count("-----BEGIN CERTIFICATE-----")
+    said = f"charter {charter}: authorities {certificates}, keys {', '.join(charter.publish)}"
     await audit.write((), [Entry(_BY, "fleet", message=said)])
     await fence.put([(subjects.CHARTER, ours.envelope)])
     _log.info("charter published", charter=str(charter), keys=charter.publish)

@@ -21,7 +21,7 @@ from fleetbus.schemas.streams import DESIRED, DOCUMENTS, STATUS
 
 _TOGETHER = 500
 _AT_ONCE = 32
-_BY = Author("controller", "sign-anew")
+_BY = Author("fleet:controller", "sign-anew")
 
 _log = structlog.get_logger("controller")
 

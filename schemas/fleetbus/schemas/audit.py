@@ -32,7 +32,7 @@ MOST_FINDINGS = 50
 
 ACTED_ON_WITHIN: Final = timedelta(minutes=5)
 """A request is accepted within a minute, and acted on at once or after what it waits for."""
-_NO_PEOPLE: Final = ("cluster/", "directory:")
+_NO_PEOPLE: Final = ("cluster/", "directory:", "fleet:")
 """So begin the names of those who act and sign no requests."""
 
 

@@ -210,7 +210,8 @@ class Stand:
                 for row in page.rows:
                     one = stored(row)
                     walk = step(walk, one.subject, one.envelope, sealed.charter.ever)
-        return walk.wrong == 0 and walk.records > 0
+        # Of what was changed nothing is the controller's word alone.
+        return walk.wrong == 0 and walk.unsigned == 0 and walk.records > 0
 
     async def token(self, name: str) -> JoinToken:
         """A join token, as `fleetbus cluster join NAME -o token` prints it."""

@@ -117,6 +117,20 @@ def test_a_controller_takes_no_key_and_no_charter_that_do_not_fit(folder: Path) 
         read_charter(folder, read_record(folder))
 
 
+def test_without_the_roots_key_nothing_is_begun(tmp_path: Path) -> None:
+    folder, root = tmp_path / "fleet", tmp_path / "root.seed"
+    founded(folder, PLAN, root_key=root)
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    other = tmp_path / "other.seed"
+    founded(tmp_path / "another", PLAN, root_key=other)
+    for words in (("rotate", "publish"), ("rotate", "authority"), ("raise-epoch", "--yes")):
+        ran = run(Answers(), "keys", *words, "--fleet-dir", str(folder))
+        assert (ran.code, "--root-key FILE" in ran.err) == (1, True), ran.err
+        ran = run(Answers(), "keys", *words, "--fleet-dir", str(folder), "--root-key", str(other))
+        assert (ran.code, "not this fleet's root key" in ran.err) == (1, True), ran.err
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
 def test_a_higher_epoch_is_confirmed(folder: Path) -> None:
     before = signs_with(folder)
     ran = run(Answers(), "keys", "raise-epoch", "--fleet-dir", str(folder))
