@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from nacl.signing import SigningKey
 
-from fleetbus.cli.ceremony.folder import authority_file
+from fleetbus.cli.ceremony.files import read_text
+from fleetbus.cli.ceremony.folder import authority_file, certificate_file
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
 from fleetbus.cli.ceremony.issue import issue, sign
 from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
 from fleetbus.cli.ceremony.online import make_streams
-from fleetbus.cli.ceremony.record import read_record
+from fleetbus.cli.ceremony.record import Mtls, read_record
 from fleetbus.local.nats import NatsServer
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import BusSettings, NatsBus
+from fleetbus.runtime.certificates import Issued, issue_for_key
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.nats_streams import ensure_streams
 from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import streams, subjects
 from fleetbus.schemas.accounts import AGENT, OPERATORS, agents_account, role_key_name, user_claims
 from fleetbus.schemas.credentials import Credential
-from fleetbus.schemas.nkeys import Kind, public_key, seed_of
+from fleetbus.schemas.nkeys import Kind, public_key, seed_of, verify_key
 from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, OperatorRole
 
 CLUSTERS = ("c1", "c2")
@@ -45,6 +48,8 @@ class FleetServer:
     inboxes: dict[str, str]
     role_keys: Mapping[str, str]
     """Public key of each operators' role: the role, as `fleetbus init` tells the controller."""
+    certificates: Mapping[str, str] = field(default_factory=dict)
+    """What each shows, where the server wants a client's certificate."""
 
     @property
     def ca_pem(self) -> str:
@@ -56,9 +61,10 @@ class FleetServer:
         return FolderKeys(self.folder)
 
     def settings(self, who: str) -> BusSettings:
-        return BusSettings(
-            (self.server.url,), self.credentials[who], self.inboxes[who], who, Trust(ca_pem=self.ca_pem)
-        )
+        return BusSettings((self.server.url,), self.credentials[who], self.inboxes[who], who, self.trust(who))
+
+    def trust(self, who: str) -> Trust:
+        return Trust(ca_pem=self.ca_pem, certificate=self.certificates.get(who, ""))
 
     def seed(self, who: str) -> str:
         return self.credentials[who].seed
@@ -76,7 +82,13 @@ class FleetServer:
 
 @asynccontextmanager
 async def fleet_server(
-    processes: Processes, directory: Path, name: str, *, clusters: int = 1, websocket_port: int = 0
+    processes: Processes,
+    directory: Path,
+    name: str,
+    *,
+    clusters: int = 1,
+    websocket_port: int = 0,
+    mtls: Mtls = "off",
 ) -> AsyncIterator[FleetServer]:
     """A running server with TLS, accounts and all streams, room for so many clusters at least, and a port for
     WebSockets if one is given."""
@@ -93,6 +105,7 @@ async def fleet_server(
         types={"some-types": SOME_TYPES},
         clusters=clusters,
         websocket_port=websocket_port,
+        mtls=mtls,
     )
     await make_fleet(folder, plan, FolderKeys(folder), CLOCK.now())
     agents = {cluster: await admitted(folder, cluster) for cluster in CLUSTERS}
@@ -112,7 +125,17 @@ async def fleet_server(
     role_keys = {roles[role_key_name(OPERATORS, role)]: role for role in (*ROLES, SUBSCRIBER_OF_TYPES)}
     async with server:
         await make_streams(folder, CLOCK)
-        yield FleetServer(server, folder, credentials, inboxes, role_keys)
+        shown = {who: read_text(certificate_file(folder, files[who])) for who in files if mtls != "off"}
+        shown |= {who: certified(folder, credentials[who]) for who in agents if mtls != "off"}
+        yield FleetServer(server, folder, credentials, inboxes, role_keys, shown)
+
+
+def certified(folder: Path, credential: Credential, lives: timedelta = timedelta(days=1)) -> str:
+    """What a cluster with this credential shows, as its controller gives it."""
+    authority = Issued((folder / "clients-ca.crt").read_bytes(), (folder / "clients-ca.key").read_bytes())
+    made_at = CLOCK.now() - timedelta(hours=1)
+    key = bytes(verify_key(credential.nkey))
+    return issue_for_key(authority, "a cluster", key, made_at, valid_for=lives).decode()
 
 
 async def empty_streams(bus: NatsBus) -> None:

@@ -99,7 +99,7 @@ async def _enrol(kube: Kube, clock: Clock, connect: Connect, token: JoinToken) -
         credential=credential,
         inbox_prefix=subjects.personal_inbox(credential.nkey),
         name=f"enrolment of {cluster}",
-        trust=Trust(ca_pem=token.bus_ca),
+        trust=Trust(ca_pem=token.bus_ca, certificate=token.certificate),
         insecure=token.insecure_dev,
         proxy=parse_proxy_setting(text),
     )
@@ -236,6 +236,7 @@ def joined_values(
         "epoch": str(token.epoch),
         "root": token.root,
         "bus-insecure-dev": "true" if token.insecure_dev else "",
+        "bus-certificate": answer.certificate,
         USED: token.id,
     }
     if charter is not None:

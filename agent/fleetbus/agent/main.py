@@ -169,7 +169,7 @@ async def _serve_as_member(
 ) -> None:
     """Until a new join token is found."""
     async with AsyncExitStack() as stack:
-        trust = Trust(ca_pem=settings.authorities)
+        trust = Trust(ca_pem=settings.authorities, certificate=settings.certificate)
         bus = await stack.enter_async_context(connect(_bus_settings(settings, trust)))
         vault = await _vault(stack, settings.vault, folder, clock)
         trusted = Trusted(settings, kube, trust)

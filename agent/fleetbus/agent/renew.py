@@ -24,7 +24,13 @@ from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.enrolment import CredentialAnswer
-from fleetbus.schemas.errors import BusUnavailable, EnrolmentRefused, FleetbusError, Transient
+from fleetbus.schemas.errors import (
+    BusUnavailable,
+    EnrolmentRefused,
+    FleetbusError,
+    SettingsInvalid,
+    Transient,
+)
 from fleetbus.schemas.nkeys import key_of_seed
 from fleetbus.schemas.signing import signer
 
@@ -104,6 +110,7 @@ async def renew(keeping: Keeping) -> Credential:
         raise EnrolmentRefused(answer.message, where=WHERE, remedy="join with a new token")
     made = Credential(answer.user, settings.credential.seed)
     kept = {"jwt": answer.user, "renewer-jwt": answer.renewer}
+    kept |= {"bus-certificate": answer.certificate} if await _shows(keeping, answer.certificate) else {}
     await change_secret(keeping.kube, lambda text: {**text, **kept})
     try:
         await bus.change_credential(made)
@@ -111,6 +118,18 @@ async def renew(keeping: Keeping) -> Credential:
         # The connection that stands goes on; the next one is made with what was kept.
         log.warning("connected anew later", reason=described(error))
     return made
+
+
+async def _shows(keeping: Keeping, certificate: str) -> bool:
+    """Whether there is a new certificate, which is shown from the next connection on."""
+    if not certificate:
+        return False
+    try:
+        await asyncio.to_thread(keeping.trust.show, certificate, keeping.settings.credential.seed)
+    except SettingsInvalid as error:
+        log.error("the certificate is left out", reason=error.message)
+        return False
+    return True
 
 
 async def tell_of_copy(keeping: Keeping) -> None:

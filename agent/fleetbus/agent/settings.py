@@ -75,6 +75,9 @@ class AgentSettings:
         """Of the bus, PEM: as the root has said last, else as the join token pinned."""
         return self.charter.charter.authorities if self.charter else self.bus_ca
 
+    certificate: str = field(default="", repr=False)
+    """PEM, for the cluster's key, where servers want one of their clients."""
+
 
 def vault_token_file(folder: Path) -> Path:
     """The token for Vault's audience: beside the others, or where a pod mounts it."""
@@ -103,6 +106,7 @@ def parse_settings(text: Mapping[str, str]) -> AgentSettings:
         charter=_checked(text, CHARTER, lambda envelope: opened(envelope.encode(), root, fleet))
         if root and text.get(CHARTER)
         else None,
+        certificate=_checked(text, "bus-certificate", _pem) if text.get("bus-certificate") else "",
     )
 
 

@@ -14,7 +14,7 @@ from fleetbus.cli.ceremony.handing import context
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet, make_vault
 from fleetbus.cli.ceremony.keys import person_file
 from fleetbus.cli.ceremony.online import make_streams, push_accounts, reload_servers
-from fleetbus.cli.ceremony.record import FILE, FleetRecord, Node, Signing, read_record
+from fleetbus.cli.ceremony.record import FILE, FleetRecord, Mtls, Node, Signing, read_record
 from fleetbus.cli.ceremony.servers import signing_keys, vault_admin
 from fleetbus.cli.invocation import Invocation, pass_invocation, warn_of_plaintext
 from fleetbus.cli.output import Output
@@ -68,6 +68,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Where the keys live that sign tokens; `files` for a new fleet.",
 )
 @click.option(
+    "--mtls",
+    type=click.Choice(["off", "offered", "required"]),
+    help="Certificates of clients too: `required` for a new fleet; one with clusters takes `offered` for a day first.",
+)
+@click.option(
     "--renew-certificates",
     "renew",
     is_flag=True,
@@ -93,6 +98,7 @@ def command(
     nodes: tuple[str, ...],
     port: int | None,
     websocket_port: int | None,
+    mtls: Mtls | None,
     operators: tuple[str, ...],
     subscribers: tuple[str, ...],
     vault_address: str,
@@ -132,6 +138,7 @@ def command(
         signing=signing,
         insecure_dev=insecure_dev,
         websocket_port=websocket_port or 0,
+        mtls=mtls,
     )
     given = _given_vault(vault_address, vault_ca)
     where = Where(given or (known.vault if known else None), vault_token_file, folder)

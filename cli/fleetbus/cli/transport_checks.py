@@ -41,7 +41,7 @@ async def transport_checks(name: str) -> list[Check]:
         _look(f"certificate of {one.host}:{one.port}", certificate_ends_at(one, trust, context.proxy), now)
         for one in addresses
     ]
-    found = await asyncio.gather(_authority(context, trust, now), *looks)
+    found = await asyncio.gather(_authority(context, trust, now), _own(context, now), *looks)
     wrong = [one for one in found if one is not None]
     good = f"TLS to {counted(len(addresses), 'server')}, no certificate ends within {SOON.days} days"
     return wrong or [Check("bus", CERTIFICATE, "good", good)]
@@ -54,6 +54,21 @@ async def _authority(context: Context, trust: Trust, now: datetime) -> Check | N
         return None
     fix = "take ca.crt of the fleet's folder again, once its owner has renewed it"
     return judge(f"authority {context.ca_file}", ends_at, now, fix) if ends_at else None
+
+
+async def _own(context: Context, now: datetime) -> Check | None:
+    """The certificate that the context shows, if its servers want one."""
+    file = context.certificate_file
+    if file is None:
+        return None
+    from fleetbus.runtime.certificates import expires_at
+
+    try:
+        ends_at = expires_at(await asyncio.to_thread(file.read_bytes))
+    except (OSError, SettingsInvalid):
+        text = f"the certificate of `{context.user}` cannot be read"
+        return Check("bus", CERTIFICATE, "bad", text, why=str(file), fix="fleetbus init --out DIR")
+    return judge(f"certificate {file}", ends_at, now, "fleetbus init --out DIR")
 
 
 async def _look(what: str, looking: Awaitable[datetime], now: datetime) -> Check | None:

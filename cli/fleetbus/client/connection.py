@@ -62,7 +62,7 @@ async def connected_bus(context: Context, credential: Credential, clock: Clock) 
         credential=credential,
         inbox_prefix=subjects.personal_inbox(credential.nkey),
         name=f"fleetbus client {context.user}",
-        trust=Trust(ca_file=context.ca_file),
+        trust=Trust(ca_file=context.ca_file, certificate_file=context.certificate_file),
         insecure=context.insecure,
         proxy=context.proxy,
     )

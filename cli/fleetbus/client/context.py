@@ -7,7 +7,7 @@
 Paths that are not absolute start at the file's folder. The credential, a token and a seed, stands in a file of
 its own, mode 0600, which the `nats` command reads as well. `proxy` is the URL of an HTTP proxy on the way to the
 bus, or `direct`; without it HTTPS_PROXY and NO_PROXY count. `insecure-dev: true` marks a fleet that was made so,
-the only kind whose addresses may be nats://.
+the only kind whose addresses may be nats://. `certificate` is of the credential's key, for servers that want one.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class Context:
     """Those that signed before."""
     charter: tuple[int, int] = (0, 0)
     """(epoch, version) of the root's word from which the keys are; no older one is taken."""
+    certificate_file: Path | None = None
+    """Certificate of the credential's key, for servers that want one."""
 
     def credential(self) -> Credential:
         """Raises SettingsInvalid when it cannot be read, or others may read it."""
@@ -128,6 +130,7 @@ def save_context(context: Context, *, file: Path | None = None, current: bool = 
         "user": context.user,
     }
     entry |= {"ca": str(context.ca_file)} if context.ca_file else {}
+    entry |= {"certificate": str(context.certificate_file)} if context.certificate_file else {}
     entry |= {"proxy": context.proxy} if context.proxy else {}
     entry |= {"insecure-dev": True} if context.insecure else {}
     entry |= {"fleet": context.fleet} if context.fleet else {}
@@ -216,7 +219,7 @@ def _context(name: str, value: Any, path: Path) -> Context:
         raise SettingsInvalid(f"contexts.{name}.insecure-dev must be true or false", where=str(path))
     proxy = text("proxy", needed=False)
     check_proxy(proxy, path, f"contexts.{name}.proxy")
-    authority = text("ca", needed=False)
+    authority, certificate = text("ca", needed=False), text("certificate", needed=False)
     return Context(
         name,
         tuple(servers),
@@ -230,6 +233,7 @@ def _context(name: str, value: Any, path: Path) -> Context:
         text("root", needed=False),
         keys("former-keys"),
         (charter[0], charter[1]),
+        _place(path, certificate) if certificate else None,
     )
 
 

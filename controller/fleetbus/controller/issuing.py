@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from fleetbus.controller.client_certificates import ClientCertificates
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Signer
 from fleetbus.schemas.accounts import (
@@ -42,6 +43,8 @@ class Issuer:
     find: Callable[[str], Awaitable[Signer]]
     clock: Clock
     lifetime_s: float = LIFETIME_S
+    certificates: ClientCertificates | None = None
+    """Where servers want clients' certificates."""
 
     def knows(self, realm: str) -> bool:
         return agents_account(realm) in self.accounts()
@@ -56,6 +59,10 @@ class Issuer:
         expires_at = max(1, round(self.clock.now().timestamp() + lives_s))
         user = await self._made(cluster, nkey, agents_account(cluster.realm), AGENT, expires_at)
         return user, await self._made(cluster, nkey, ENROL, RENEWER, 0)
+
+    async def certificate(self, cluster: ClusterId, nkey: str, until: datetime | None = None) -> str:
+        """For a join token, `until` it ends, or for a member; '' where servers want none. Raises NotPossible."""
+        return await self.certificates.issue(cluster, nkey, until) if self.certificates else ""
 
     async def _made(self, cluster: ClusterId, nkey: str, account: str, role: str, expires_at: int) -> str:
         accounts = self.accounts()

@@ -16,6 +16,7 @@ import structlog
 from nacl.signing import SigningKey
 
 from fleetbus.controller.catalogue import CAPABILITIES, rendering_without_isolation
+from fleetbus.controller.client_certificates import ClientCertificates
 from fleetbus.controller.doors import api, directory, enrolment
 from fleetbus.controller.holder import is_gone, this_holder
 from fleetbus.controller.issuing import Issuer
@@ -193,7 +194,7 @@ def _bus_settings(settings: Settings) -> BusSettings:
         credential=read_credential(settings.bus_credential_file),
         inbox_prefix=subjects.CONTROLLER_INBOX,
         name="fleetbus-controller",
-        trust=Trust(ca_file=settings.bus_ca_file),
+        trust=Trust(ca_file=settings.bus_ca_file, certificate_file=settings.bus_certificate_file),
         insecure=settings.bus_insecure_dev,
         proxy=settings.bus_proxy,
     )
@@ -201,7 +202,7 @@ def _bus_settings(settings: Settings) -> BusSettings:
 
 async def _issuer(stack: AsyncExitStack, settings: Settings, current: Current, clock: Clock) -> Issuer | None:
     """With the seeds in a folder, or the keys in Vault's transit engine; None where the settings name neither."""
-    folder = settings.issuing_keys_dir
+    folder, certificates = settings.issuing_keys_dir, _certificates(settings, clock)
 
     async def in_folder(name: str) -> Signer:
         assert folder is not None
@@ -212,7 +213,7 @@ async def _issuer(stack: AsyncExitStack, settings: Settings, current: Current, c
         return SeedSigner(key_of_seed(seed, Kind.ACCOUNT), Kind.ACCOUNT)
 
     if folder is not None:
-        return Issuer(current.accounts, in_folder, clock, settings.credential_lifetime_s)
+        return Issuer(current.accounts, in_folder, clock, settings.credential_lifetime_s, certificates)
     if not settings.accounts or not settings.vault_token_file:
         return None
     keys = await stack.enter_async_context(
@@ -224,7 +225,12 @@ async def _issuer(stack: AsyncExitStack, settings: Settings, current: Current, c
         )
     )
     find = partial(keys.find, kind=Kind.ACCOUNT)
-    return Issuer(current.accounts, find, clock, settings.credential_lifetime_s)
+    return Issuer(current.accounts, find, clock, settings.credential_lifetime_s, certificates)
+
+
+def _certificates(settings: Settings, clock: Clock) -> ClientCertificates | None:
+    file, key_file = settings.client_authority_file, settings.client_authority_key_file
+    return ClientCertificates(file, key_file, clock) if file and key_file else None
 
 
 def _vault(settings: Settings) -> VaultAdmin:

@@ -30,6 +30,13 @@ class Settings(Written):
     epoch: int = Field(default=1, ge=1)
     bus_servers: tuple[str, ...] = Field(min_length=1)
     bus_ca_file: Path | None = None
+    bus_certificate_file: Path | None = Field(
+        default=None, description="Certificate of the credential's key, for servers that want one (--mtls)."
+    )
+    client_authority_file: Path | None = Field(
+        default=None, description="Authority that certifies clusters' keys, where servers want certificates."
+    )
+    client_authority_key_file: Path | None = None
     bus_insecure_dev: bool = Field(
         default=False,
         description="The fleet was made with --insecure-dev: plaintext on this machine's loopback.",

@@ -96,7 +96,7 @@ class NatsBus:
 
     async def __aenter__(self) -> Self:
         self._addresses = self._settings.addresses()
-        await asyncio.to_thread(self._settings.trust.context)
+        await asyncio.to_thread(self._settings.trust.context, self._credential.seed)
         proxies = {str(proxy) for one in self._addresses if (proxy := self._settings.proxy_to(one))}
         if proxies:
             self._log.info("the bus is reached through a proxy", proxy=", ".join(sorted(proxies)))
@@ -329,7 +329,7 @@ class NatsBus:
         connection = Connection(alternatives=len(self._addresses) > 1)
         credential, name = self._credential, self._settings.name
         key = key_of_seed(credential.seed)
-        trust = await asyncio.to_thread(self._settings.trust.context)
+        trust = await asyncio.to_thread(self._settings.trust.context, credential.seed)
         proxy = self._settings.proxy_to(server)
         await connection.open(server, token=credential.token, key=key, trust=trust, name=name, proxy=proxy)
         inbox = f"{self._settings.inbox_prefix}.{self._clock.identifier()}"

@@ -14,7 +14,7 @@ from typing import Literal
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetbus.schemas.errors import SettingsInvalid
@@ -47,7 +47,9 @@ def make_authority(
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     builder = _authority(key.public_key(), path_length).subject_name(name).issuer_name(name)
-    return Issued(_pem(_valid(builder, now, valid_days).sign(key, hashes.SHA256())), _private_pem(key))
+    return Issued(
+        _pem(_valid(builder, now, timedelta(days=valid_days)).sign(key, hashes.SHA256())), _private_pem(key)
+    )
 
 
 def split(certificates: bytes) -> tuple[bytes, ...]:
@@ -125,6 +127,15 @@ def issue_peer(
     return _issue(authority, common_name, (), hosts, now, valid_days, usage)
 
 
+def issue_for_key(
+    authority: Issued, common_name: str, key: bytes, now: datetime, *, valid_for: timedelta
+) -> bytes:
+    """A client's certificate for an Ed25519 key that its owner alone has: `key` is its public half, 32 bytes."""
+    public = ed25519.Ed25519PublicKey.from_public_bytes(key)
+    usage = (ExtendedKeyUsageOID.CLIENT_AUTH,)
+    return _pem(_certificate(authority, public, common_name, (), (), now, valid_for, usage))
+
+
 def make_signing_key(kind: Literal["rsa", "ecdsa"] = "rsa") -> SigningKey:
     """A key pair for ServiceAccount tokens: RSA 2048 (RS256, as most clusters have) or P-256 (ES256)."""
     key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -136,6 +147,12 @@ def make_signing_key(kind: Literal["rsa", "ecdsa"] = "rsa") -> SigningKey:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return SigningKey(public, _private_pem(key))
+
+
+def is_for_key(certificate: bytes, key: bytes) -> bool:
+    """Whether a PEM certificate is for this Ed25519 key. Raises SettingsInvalid for other bytes."""
+    public = _load(certificate).public_key()
+    return isinstance(public, ed25519.Ed25519PublicKey) and public.public_bytes_raw() == key
 
 
 def expires_at(certificate: bytes) -> datetime:
@@ -152,14 +169,29 @@ def _issue(
     valid_days: int,
     usage: Sequence[x509.ObjectIdentifier],
 ) -> Issued:
-    issuer, signer = _load(authority.certificate), _signer(authority)
     key = ec.generate_private_key(ec.SECP256R1())
+    valid_for = timedelta(days=valid_days)
+    made = _certificate(authority, key.public_key(), common_name, organizations, hosts, now, valid_for, usage)
+    return Issued(_pem(made), _private_pem(key))
+
+
+def _certificate(
+    authority: Issued,
+    public: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey,
+    common_name: str,
+    organizations: Sequence[str],
+    hosts: Sequence[str],
+    now: datetime,
+    valid_for: timedelta,
+    usage: Sequence[x509.ObjectIdentifier],
+) -> x509.Certificate:
+    issuer, signer = _load(authority.certificate), _signer(authority)
     groups = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in organizations]
     builder = (
-        _valid(x509.CertificateBuilder(), now, valid_days)
+        _valid(x509.CertificateBuilder(), now, valid_for)
         .subject_name(x509.Name([*groups, x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
         .issuer_name(issuer.subject)
-        .public_key(key.public_key())
+        .public_key(public)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
@@ -170,7 +202,7 @@ def _issue(
     if hosts:
         names = x509.SubjectAlternativeName([_host(host) for host in hosts])
         builder = builder.add_extension(names, critical=False)
-    return Issued(_pem(builder.sign(signer, hashes.SHA256())), _private_pem(key))
+    return builder.sign(signer, hashes.SHA256())
 
 
 def _signer(authority: Issued) -> ec.EllipticCurvePrivateKey:
@@ -190,11 +222,11 @@ def _authority(key: ec.EllipticCurvePublicKey, path_length: int) -> x509.Certifi
     )
 
 
-def _valid(builder: x509.CertificateBuilder, now: datetime, days: int) -> x509.CertificateBuilder:
+def _valid(builder: x509.CertificateBuilder, now: datetime, valid_for: timedelta) -> x509.CertificateBuilder:
     return (
         builder.serial_number(x509.random_serial_number())
         .not_valid_before(now - _EARLIER)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(now + valid_for)
     )
 
 

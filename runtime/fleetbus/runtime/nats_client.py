@@ -21,6 +21,7 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from fleetbus.runtime.foreign_text import cleaned
+from fleetbus.runtime.http_upgrade import HttpMalformed
 from fleetbus.runtime.nats_lean import Client, Srv, errors
 from fleetbus.runtime.nats_refusals import unavailable
 from fleetbus.runtime.nats_transport import READ_BYTES, Dialled
@@ -42,6 +43,7 @@ PINGS_OUTSTANDING = 2
 CONNECT_TIMEOUT_S = 5
 _PENDING_BYTES = 2 * 1024 * 1024
 _FLUSH_TIMEOUT_S = 10.0
+_REFUSAL_TIMEOUT_S = 1.0
 _PING = b"PING\r\n"
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REFUSED = re.compile(r'permissions violation for (publish|subscription) to "(.*?)"', re.IGNORECASE)
@@ -100,7 +102,8 @@ class Connection(Client):
                 )
             opened = True
         except (errors.Error, OSError, TimeoutError, ValueError) as cause:
-            raise unavailable(cause, address, proxy) from cause
+            said = await _said(cause, address, trust, proxy)
+            raise unavailable(said, address, proxy) from cause
         finally:
             if not opened:
                 await self.close()
@@ -281,3 +284,13 @@ class Connection(Client):
 
     async def _flush_pending(self, force_flush: bool = False) -> None:
         self._kick()
+
+
+async def _said(
+    cause: BaseException, address: BusAddress, trust: ssl.SSLContext, proxy: BusProxy | None
+) -> BaseException:
+    """Why it really ended, where the server has closed an encrypted connection at its beginning without a word."""
+    ended = isinstance(cause, ConnectionResetError | BrokenPipeError | HttpMalformed)
+    if not address.encrypted or not ended:
+        return cause
+    return await Dialled.refusal(address, trust, proxy, _REFUSAL_TIMEOUT_S) or cause

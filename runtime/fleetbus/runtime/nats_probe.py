@@ -26,11 +26,12 @@ async def certificate_ends_at(address: BusAddress, trust: Trust, proxy: str = ""
     through = proxy_for(address, proxy, os.environ)
     dialled: Dialled | None = None
     try:
-        dialled = await Dialled.dial(address, context, through, _TIMEOUT_S)
-        async with asyncio.timeout(_TIMEOUT_S):
-            greeting = await dialled.readline()
-        if not greeting.startswith(b"INFO "):
-            raise BusUnavailable("what answers there is no server of NATS", where=str(address))
+        dialled = await Dialled.reach(address, through, _TIMEOUT_S)
+        if address.scheme == "tls":
+            async with asyncio.timeout(_TIMEOUT_S):
+                greeting = await dialled.readline()
+            if not greeting.startswith(b"INFO "):
+                raise BusUnavailable("what answers there is no server of NATS", where=str(address))
         await dialled.start_tls(context, _TIMEOUT_S)
         return moment(str(dialled.certificate["notAfter"]))
     except (OSError, TimeoutError, ValueError, KeyError) as cause:

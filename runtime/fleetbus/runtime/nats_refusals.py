@@ -22,10 +22,23 @@ _OTHER_NAME = (
     "reach it by a name that is in it, or add this one: `fleetbus init --out DIR --host NAME`, then"
     " `fleetbus init --out DIR --online`"
 )
+_OWN = (
+    "a person's: `fleetbus init --out DIR` makes it again, beside the credential; an agent's comes with each renewal,"
+    " and with `fleetbus cluster join` again"
+)
 _OTHER_AUTHORITY = (
     "if it is the fleet's own server, take the authority (`ca.crt` of the fleet's folder) again; if not, somebody"
     " stands in between"
 )
+
+
+_ALERTS = {
+    "CERTIFICATE_REQUIRED": ("the server wants a client's certificate, and none is shown", _OWN),
+    "CERTIFICATE_EXPIRED": ("the own certificate has expired", _OWN),
+    "UNKNOWN_CA": ("the own certificate is not of the authority that the server wants", _OWN),
+    "BAD_CERTIFICATE": ("the own certificate is not accepted", _OWN),
+}
+"""What a server says at the end of a handshake, by a part of the library's word for it."""
 
 
 def unavailable(cause: BaseException, address: BusAddress, proxy: BusProxy | None = None) -> BusUnavailable:
@@ -36,6 +49,10 @@ def unavailable(cause: BaseException, address: BusAddress, proxy: BusProxy | Non
         remedy = _RENEW if _ENDED in said else _OTHER_NAME if _MISMATCH in said else _OTHER_AUTHORITY
         message = f"the server's certificate is not accepted{through}: {cleaned(said)}"
         return BusUnavailable(message, where=where, remedy=remedy, code=CERTIFICATE)
+    alert = _alert(cause)
+    if alert is not None:
+        message, remedy = alert
+        return BusUnavailable(f"{message}{through}", where=where, remedy=remedy, code=CERTIFICATE)
     if isinstance(cause, TimeoutError):
         reason = "no answer in time"
     elif isinstance(cause, ssl.SSLError):
@@ -43,3 +60,9 @@ def unavailable(cause: BaseException, address: BusAddress, proxy: BusProxy | Non
     else:
         reason = cleaned(str(cause)) or type(cause).__name__
     return BusUnavailable(f"no connection to the bus{through}: {reason}", where=where)
+
+
+def _alert(cause: BaseException) -> tuple[str, str] | None:
+    if not isinstance(cause, ssl.SSLError) or "ALERT" not in (cause.reason or ""):
+        return None
+    return next((said for word, said in _ALERTS.items() if word in cause.reason), None)

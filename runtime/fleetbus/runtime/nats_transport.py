@@ -16,6 +16,7 @@ from fleetbus.runtime.nats_lean import Transport
 from fleetbus.runtime.websocket import WebSocket, upgrade
 from fleetbus.schemas.bus_address import BusAddress
 from fleetbus.schemas.bus_proxy import BusProxy
+from fleetbus.schemas.errors import BusUnavailable
 
 READ_BYTES = 128 * 1024
 
@@ -43,12 +44,7 @@ class Dialled(Transport):
 
         Raises OSError, TimeoutError, BusUnavailable (from a proxy); then nothing is left open.
         """
-        if proxy is not None:
-            reader, writer = await open_tunnel(proxy, address, timeout_s, READ_BYTES)
-        else:
-            async with asyncio.timeout(timeout_s):
-                reader, writer = await asyncio.open_connection(address.host, address.port, limit=READ_BYTES)
-        dialled = cls(address, reader, writer)
+        dialled = await cls.reach(address, proxy, timeout_s)
         if address.scheme == "wss":
             try:
                 await dialled.start_tls(trust, timeout_s)
@@ -58,6 +54,40 @@ class Dialled(Transport):
                 dialled.abort()
                 raise
         return dialled
+
+    @classmethod
+    async def reach(cls, address: BusAddress, proxy: BusProxy | None, timeout_s: float) -> Dialled:
+        """The bare connection, before TLS. Raises as `dial`."""
+        if proxy is not None:
+            return cls(address, *await open_tunnel(proxy, address, timeout_s, READ_BYTES))
+        async with asyncio.timeout(timeout_s):
+            return cls(address, *await asyncio.open_connection(address.host, address.port, limit=READ_BYTES))
+
+    @classmethod
+    async def refusal(
+        cls, address: BusAddress, trust: ssl.SSLContext, proxy: BusProxy | None, timeout_s: float
+    ) -> ssl.SSLError | None:
+        """What the server says of the certificate that it is shown, or not; None for nothing within `timeout_s`.
+
+        In TLS 1.3 it says so when the client takes the handshake for done already, and may write: then the word is
+        lost with the connection. Here nothing is written.
+        """
+        dialled: Dialled | None = None
+        try:
+            dialled = await cls.reach(address, proxy, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                if address.scheme == "tls":
+                    await dialled.readline()
+                await dialled.start_tls(trust, timeout_s)
+                await dialled.read(1)
+        except ssl.SSLError as said:
+            return said
+        except (OSError, TimeoutError, ValueError, BusUnavailable):
+            pass
+        finally:
+            if dialled is not None:
+                dialled.abort()
+        return None
 
     async def start_tls(self, trust: ssl.SSLContext, timeout_s: float) -> None:
         """From here on encrypted, to who has a certificate for the address's host, whatever proxy is in between.

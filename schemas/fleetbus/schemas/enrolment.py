@@ -68,6 +68,8 @@ class JoinToken(Received):
     vault: VaultPlace | None = None
     seed: str = Field(repr=False)
     jwt: str = Field(repr=False)
+    certificate: str = Field(default="", repr=False)
+    """PEM, for the seed's key, where servers want one of their clients; ends with `jwt`."""
     expires_at: Moment
 
     @property
@@ -138,6 +140,8 @@ class CredentialAnswer(Received):
     message: str = ""
     user: str = Field(default="", repr=False)
     renewer: str = Field(default="", repr=False)
+    certificate: str = Field(default="", repr=False)
+    """PEM, for the cluster's key, where servers want one of their clients."""
     epoch: int = 0
     controller_keys: tuple[str, ...] = ()
     again_in_s: float = Field(default=0.0, ge=0, le=3600)

@@ -34,6 +34,7 @@ class AdmittedTokenResult(Received):
 
     id: str
     jwt: str = Field(repr=False)
+    certificate: str = Field(default="", repr=False)
     expires_at: Moment
     fleet: str
     epoch: int

@@ -7,7 +7,7 @@ it runs. Those in the configuration are for its first start: an older one never 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
 
@@ -26,6 +26,8 @@ class Places:
     ca_file: str
     store_dir: str
     accounts_dir: str
+    client_ca_file: str = ""
+    """The authority of clients, who then have to show a certificate of it; empty: they need none."""
     websocket: str = ""
     """`host:port` where WebSockets are taken; empty for nowhere."""
     insecure: bool = False
@@ -65,7 +67,7 @@ def server_configuration(
         'ping_interval: "3s"\nping_max: 2\n'
         'write_deadline: "10s"\n'
         f"jetstream {{ store_dir: {_quoted(places.store_dir)}, sync_interval: always }}\n"
-        + ("" if places.insecure else f"tls {{ {_files(places)}, timeout: 5 }}\n")
+        + ("" if places.insecure else f"{_listener(places)}\n")
         + (_websocket(places) if places.websocket else "")
         + (_cluster(routes) if routes else "")
         + f"operator: {trust.operator}\n"
@@ -79,7 +81,7 @@ def server_configuration(
 def _websocket(places: Places) -> str:
     return (
         f"websocket {{\n  listen: {_quoted(places.websocket)}\n"
-        f'  handshake_timeout: "5s"\n  tls {{ {_files(places)}, timeout: 5 }}\n}}\n'
+        f'  handshake_timeout: "5s"\n  {_listener(places)}\n}}\n'
     )
 
 
@@ -89,6 +91,14 @@ def _cluster(routes: Routes) -> str:
         f"cluster {{\n  name: {_quoted(routes.cluster)}\n  listen: {_quoted(routes.listen)}\n"
         f"  tls {{ {_files(routes)}, verify: true, timeout: 5 }}\n  routes: [ {peers} ]\n}}\n"
     )
+
+
+def _listener(places: Places) -> str:
+    """TLS towards clients."""
+    if not places.client_ca_file:
+        return f"tls {{ {_files(places)}, timeout: 5 }}"
+    files = _files(replace(places, ca_file=places.client_ca_file))
+    return f"tls {{ {files}, verify: true, timeout: 5 }}"
 
 
 def _files(where: Places | Routes) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from fleetbus.agent.enrol import joined_values
 from fleetbus.agent.manifests import manifests
+from fleetbus.cli.ceremony.record import Mtls
 from fleetbus.local.factories import ControlPlaneFactory
 from fleetbus.local.identity import AgentFolder
 from fleetbus.local.kubernetes import ControlPlane
@@ -84,11 +85,17 @@ class Prepared:
 
 @pytest.fixture
 async def prepared(
-    new_control_plane: ControlPlaneFactory, processes: Processes, server_dir: Path, tmp_path: Path
+    new_control_plane: ControlPlaneFactory,
+    processes: Processes,
+    server_dir: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[Prepared]:
+    """Its parameter: whether the bus wants certificates of clients."""
     cluster = await new_control_plane()
+    mtls: Mtls = getattr(request, "param", "off")
     async with (
-        fleet_server(processes, server_dir, f"bus-{CLOCK.identifier()}") as server,
+        fleet_server(processes, server_dir, f"bus-{CLOCK.identifier()}", mtls=mtls) as server,
         KubeClient(KubeAccess.from_kubeconfig(cluster.kubeconfig), CLOCK) as owner,
     ):
         for one in manifests("standard"):
@@ -169,6 +176,30 @@ async def running_with_token(prepared: Prepared, tmp_path: Path, log: Path) -> A
     await prepared.hand_over({"token": handed.text()})
     async with running(prepared, log):
         yield handed
+
+
+@pytest.mark.parametrize("prepared", ["required"], indirect=True)
+async def test_where_servers_want_certificates_it_enrols_renews_and_comes_back(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    server, log = prepared.server, tmp_path / "agent.log"
+    async with running_with_token(prepared, tmp_path, log):
+        async with controlling(server, tmp_path, lifetime_s=SHORT_S), prepared.operator() as operator:
+            await eventually(lambda: prepared.connected(operator))
+            first = await prepared.secret()
+            await eventually(lambda: prepared.renewed_after(read(first["jwt"]).issued_at + SHORT_S / 2))
+            assert (await prepared.secret())["bus-certificate"] != first["bus-certificate"]
+            await server.server.restart()
+            last = read((await prepared.secret())["jwt"])
+        # Nobody answers for longer than its user lives: the one that only renews shows the same certificate.
+
+        async def has_lapsed() -> bool:
+            return CLOCK.now().timestamp() > last.expires_at + SHORT_S
+
+        await eventually(has_lapsed)
+        async with controlling(server, tmp_path, "two", ["one"]), prepared.operator() as operator:
+            await eventually(lambda: prepared.renewed_after(last.expires_at))
+            await eventually(lambda: prepared.connected(operator))
 
 
 async def test_behind_a_proxy_it_enrols_works_and_renews_through_it(

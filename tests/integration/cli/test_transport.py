@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fleetbus.cli.ceremony import online
-from fleetbus.cli.ceremony.folder import authority_file
+from fleetbus.cli.ceremony.folder import authority_file, certificate_file
 from fleetbus.cli.ceremony.handing import context
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
 from fleetbus.cli.ceremony.keys import FolderKeys, person_file, read_credential
@@ -25,12 +25,13 @@ from fleetbus.cli.program import main
 from fleetbus.cli.transport_checks import transport_checks
 from fleetbus.client import connect, load_context, save_context
 from fleetbus.local.nats import NatsServer
+from fleetbus.local.ports import free_port
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.certificates import Issued, issue_server, make_authority
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, SettingsInvalid
-from tests.bus_server import CLOCK, FleetServer, fleet_server
+from tests.bus_server import CLOCK, FleetServer, certified, fleet_server
 from tests.waiting import wait_until
 
 Ran = tuple[int, str, str]
@@ -126,6 +127,30 @@ async def test_an_authority_that_ends_soon_is_named(fleet: FleetServer) -> None:
     file.write_bytes(file.read_bytes() + make_authority("old", now, valid_days=20).certificate)
     (soon,) = await transport_checks("")
     assert (soon.state, str(file) in soon.text) == ("warn", True)
+
+
+async def test_an_own_certificate_that_ends_soon_or_is_gone_is_named(
+    processes: Processes, tmp_path: Path
+) -> None:
+    name = f"own-{tmp_path.name}"
+    async with fleet_server(processes, tmp_path, name, websocket_port=free_port(), mtls="required") as fleet:
+        as_operator(fleet.folder, "operator")
+        file = certificate_file(fleet.folder, "operator-operator")
+        assert load_context().certificate_file == file
+        assert [one.state for one in await transport_checks("")] == ["good"]
+        await asyncio.to_thread(file.write_text, certified(fleet.folder, fleet.credentials["operator"]))
+        (soon,) = await transport_checks("")
+        assert (soon.state, str(file) in soon.text) == ("warn", True)
+        await asyncio.to_thread(file.write_text, certified(fleet.folder, fleet.credentials["c1"]))
+        with pytest.raises(SettingsInvalid, match="not for the key"):
+            async with connect(load_context()):
+                pass
+        alone = replace(load_context(), certificate_file=None, servers=(fleet.server.url,))
+        await asyncio.to_thread(save_context, alone)
+        with pytest.raises(SettingsInvalid, match="none is shown") as refused:
+            async with connect(load_context()):
+                pass
+        assert (refused.value.error_code, "fleetbus init" in refused.value.remedy) == ("FB3007", True)
 
 
 async def test_a_fleet_of_insecure_dev_works_and_warns_at_each_use(

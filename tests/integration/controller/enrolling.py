@@ -34,7 +34,7 @@ class Token:
     @asynccontextmanager
     async def bus(self) -> AsyncIterator[NatsBus]:
         credential = Credential(self.admitted.jwt, seed_of(self.key))
-        async with connected(self.server, credential) as bus:
+        async with connected(self.server, credential, self.admitted.certificate) as bus:
             yield bus
 
     def join_token(self) -> JoinToken:
@@ -52,6 +52,7 @@ class Token:
             root=told.root,
             seed=seed_of(self.key),
             jwt=told.jwt,
+            certificate=told.certificate,
             expires_at=told.expires_at,
         )
 
@@ -83,9 +84,9 @@ class Candidate:
             return await ask(bus, subjects.enrol(token.cluster), self.request(**changes), sign)
 
     async def renew(
-        self, server: FleetServer, cluster: ClusterId, renewer: str, **changes: Any
+        self, server: FleetServer, cluster: ClusterId, renewer: str, certificate: str = "", **changes: Any
     ) -> CredentialAnswer:
-        async with connected(server, Credential(renewer, seed_of(self.key))) as bus:
+        async with connected(server, Credential(renewer, seed_of(self.key)), certificate) as bus:
             return await ask(bus, subjects.renew(cluster), self.request(**changes), signer(self.key))
 
 
@@ -98,10 +99,16 @@ async def ask(bus: NatsBus, subject: str, request: CredentialRequest, sign: Any)
 
 
 @asynccontextmanager
-async def connected(server: FleetServer, credential: Credential) -> AsyncIterator[NatsBus]:
+async def connected(
+    server: FleetServer, credential: Credential, certificate: str = ""
+) -> AsyncIterator[NatsBus]:
     inbox = subjects.personal_inbox(credential.nkey)
     settings = BusSettings(
-        (server.server.url,), credential, inbox, "candidate", trust=Trust(ca_pem=server.ca_pem)
+        (server.server.url,),
+        credential,
+        inbox,
+        "candidate",
+        trust=Trust(ca_pem=server.ca_pem, certificate=certificate),
     )
     async with NatsBus(settings, CLOCK) as bus:
         await bus.wait_connected()

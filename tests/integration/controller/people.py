@@ -15,6 +15,7 @@ from nacl.signing import SigningKey
 from fleetbus.cli.ceremony.folder import seed_file
 from fleetbus.cli.ceremony.keys import read_key
 from fleetbus.cli.ceremony.record import read_record
+from fleetbus.controller.client_certificates import ClientCertificates
 from fleetbus.controller.desk import Desk
 from fleetbus.controller.doors import api as door
 from fleetbus.controller.doors import enrolment
@@ -117,7 +118,9 @@ def issuer_of(server: FleetServer, lifetime_s: float = LIFETIME_S) -> Issuer:
         key = await asyncio.to_thread(read_key, seed_file(server.folder, name), Kind.ACCOUNT)
         return SeedSigner(key, Kind.ACCOUNT)
 
-    return Issuer(lambda: accounts, find, CLOCK, lifetime_s)
+    folder = server.folder
+    made = ClientCertificates(folder / "clients-ca.crt", folder / "clients-ca.key", CLOCK)
+    return Issuer(lambda: accounts, find, CLOCK, lifetime_s, made if server.certificates else None)
 
 
 def outcome(answer: api.Answer) -> dict[str, Any]:

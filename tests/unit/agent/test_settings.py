@@ -67,6 +67,7 @@ def test_vault_and_epoch_may_be_missing() -> None:
         ("bus-servers", "nats://127.0.0.1:4222"),
         ("bus-servers", ","),
         ("bus-ca", "none"),
+        ("bus-certificate", "none"),
         ("bus-proxy", "socks5://ana:hunter2@proxy:1"),
         ("controller-keys", "UABC"),
         ("epoch", "-1"),

@@ -24,12 +24,19 @@ from fleetbus.client import load_context
 from fleetbus.controller.settings import load_settings
 from fleetbus.controller.settings import read_credential as controllers_credential
 from fleetbus.local.nats import server_path
-from fleetbus.runtime.certificates import expires_at
+from fleetbus.runtime.certificates import expires_at, is_for_key, is_issued_by
 from fleetbus.schemas.accounts import LEAST_PEOPLE
 from fleetbus.schemas.enrolment import VaultPlace
-from fleetbus.schemas.errors import AlreadyExists, DocumentInvalid, NotFound, ObjectInvalid, SettingsInvalid
+from fleetbus.schemas.errors import (
+    AlreadyExists,
+    DocumentInvalid,
+    NotFound,
+    NotPossible,
+    ObjectInvalid,
+    SettingsInvalid,
+)
 from fleetbus.schemas.nats_jwt import read
-from fleetbus.schemas.nkeys import Kind, key_of_seed, public_key, seed_of
+from fleetbus.schemas.nkeys import Kind, key_of_seed, public_key, seed_of, verify_key
 from fleetbus.schemas.roles import granted_types, told_role
 from tests.founding import NOW, founded
 from tests.unit.cli.fleet_of_three import run
@@ -431,7 +438,7 @@ def test_websockets_are_taken_where_it_is_said_and_told_after_the_others(tmp_pat
     assert [one.partition(":")[0] for one in record.bus_servers] == ["tls"] * 3 + ["wss"] * 3
     for one in nodes:
         _taken(tmp_path / "three" / "nats" / one.name / "server.conf")
-    with pytest.raises(SettingsInvalid, match="takes no WebSockets"):
+    with pytest.raises(SettingsInvalid, match="without WebSockets"):
         founded(tmp_path / "plain", FleetPlan("demo", ("127.0.0.1",), insecure_dev=True, websocket_port=443))
 
 
@@ -448,3 +455,50 @@ def test_a_proxys_login_stands_in_a_private_file_of_the_controllers_only(tmp_pat
     founded(tmp_path, FleetPlan("demo", operators=("ana",)))
     assert file.stat().st_mode & 0o077 == 0
     assert load_settings(file).bus_proxy == settings.bus_proxy
+
+
+def test_certificates_of_clients_are_made_beside_their_credentials_by_an_authority_of_their_own(
+    tmp_path: Path,
+) -> None:
+    plan = replace(PLAN, mtls="required", websocket_port=443)
+    record = founded(tmp_path, plan)
+    _taken(tmp_path / "nats" / "server.conf")
+    written = (tmp_path / "nats" / "server.conf").read_text()
+    assert written.count("verify: true") == 2
+    assert written.count('clients-ca.crt"') == 2
+    clients, servers = (tmp_path / "clients-ca.crt").read_bytes(), (tmp_path / "ca.crt").read_bytes()
+    for name in ("system", "controller", "operator-admin", "subscriber-events"):
+        made = (tmp_path / "keys" / f"{name}.crt").read_bytes()
+        assert (is_issued_by(made, clients), is_issued_by(made, servers)) == (True, False)
+        assert is_for_key(made, bytes(verify_key(read_credential(tmp_path, name).nkey)))
+        assert (tmp_path / "keys" / f"{name}.key").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "clients-ca.key").stat().st_mode & 0o077 == 0
+    assert not (tmp_path / "nats" / "clients-ca.key").exists()
+    settings = load_settings(tmp_path / "controller.json")
+    assert settings.bus_certificate_file == tmp_path / "keys" / "controller.crt"
+    assert settings.client_authority_key_file == tmp_path / "clients-ca.key"
+    before = _files(tmp_path)
+    assert founded(tmp_path, FleetPlan("demo")) == record
+    assert _files(tmp_path) == before
+
+
+def test_certificates_of_clients_follow_keys_and_time(tmp_path: Path) -> None:
+    said: list[str] = []
+    founded(tmp_path, replace(PLAN, mtls="offered", operators=("ana",)))
+    assert "verify" not in (tmp_path / "nats" / "server.conf").read_text()
+    founded(tmp_path, FleetPlan("demo", operators=("ana",), roles={"ana": "viewer"}), said.append)
+    assert [line for line in said if "crt" in line] == ["keys/operator-ana.crt made"]
+    said.clear()
+    founded(tmp_path, FleetPlan("demo", mtls="required"), said.append, now=NOW + timedelta(days=310))
+    assert {line for line in said if "keys/" in line} == {
+        f"keys/{name}.crt made" for name in ("system", "controller", "operator-ana", "subscriber-events")
+    }
+    founded(tmp_path / "other", PLAN)
+    with pytest.raises(NotPossible, match="no certificates yet"):
+        founded(tmp_path / "other", FleetPlan("demo", mtls="required"))
+
+
+def test_the_context_names_the_certificate(tmp_path: Path) -> None:
+    ran = run(None, "init", "--out", str(tmp_path), "--name", "demo", "--host", "h", "--mtls", "required")
+    assert ran.code == 0, ran.err
+    assert load_context().certificate_file == tmp_path / "keys" / "operator-admin.crt"

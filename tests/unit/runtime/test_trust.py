@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from nacl.signing import SigningKey
 
-from fleetbus.runtime.certificates import make_authority
-from fleetbus.runtime.trust import Trust
+from fleetbus.runtime.certificates import issue_for_key, make_authority
+from fleetbus.runtime.trust import Trust, private_pem
 from fleetbus.schemas.errors import SettingsInvalid
+from fleetbus.schemas.nkeys import seed_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -81,3 +84,44 @@ def test_no_connection_is_below_tls_1_3() -> None:
     assert context.minimum_version is ssl.TLSVersion.TLSv1_3
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+KEY, OTHER = SigningKey(b"\x01" * 32), SigningKey(b"\x02" * 32)
+
+
+def certificate(key: SigningKey) -> str:
+    issuer = make_authority("clients", NOW)
+    day = timedelta(days=1)
+    return issue_for_key(issuer, "c1", bytes(key.verify_key), NOW, valid_for=day).decode()
+
+
+def test_the_key_of_a_certificate_is_the_credentials_own() -> None:
+    read = serialization.load_pem_private_key(private_pem(seed_of(KEY)).encode(), None)
+    raw = serialization.Encoding.Raw, serialization.PublicFormat.Raw
+    assert read.public_key().public_bytes(*raw) == bytes(KEY.verify_key)
+
+
+def test_a_certificate_for_another_key_is_refused_and_the_one_before_stays() -> None:
+    pem = authority("first").decode()
+    trust = Trust(ca_pem=pem, certificate=certificate(KEY))
+    first = trust.context(seed_of(KEY))
+    for wrong in (
+        certificate(OTHER),
+        "nonsense",
+        "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----",
+    ):
+        with pytest.raises(SettingsInvalid, match="not for the key") as refused:
+            trust.show(wrong, seed_of(KEY))
+        assert seed_of(KEY) not in refused.value.sentence()
+    assert trust.context(seed_of(KEY)) is first
+    trust.show(certificate(KEY), seed_of(KEY))
+    assert trust.context(seed_of(KEY)) is not first
+    with pytest.raises(SettingsInvalid, match="not for the key"):
+        Trust(ca_pem=pem, certificate=certificate(OTHER)).context(seed_of(KEY))
+
+
+def test_who_shows_nothing_needs_no_certificate(tmp_path: Path) -> None:
+    trust = Trust(ca_pem=authority("first").decode(), certificate_file=tmp_path / "missing")
+    assert names(trust.context()) == ["first"]
+    with pytest.raises(SettingsInvalid, match="client certificate cannot be read"):
+        Trust(ca_pem=authority("first").decode(), certificate_file=tmp_path / "missing").context(seed_of(KEY))

@@ -12,12 +12,26 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fleetbus.cli.ceremony.files import write_whole
-from fleetbus.cli.ceremony.folder import cross_file, server_folder
+from fleetbus.cli.ceremony.folder import certificate_file, cross_file, server_folder
+from fleetbus.cli.ceremony.keys import read_credential
 from fleetbus.cli.ceremony.record import FleetRecord, Node
-from fleetbus.runtime.certificates import Issued, expires_at, issue_peer, issue_server, make_authority
+from fleetbus.runtime.certificates import (
+    Issued,
+    expires_at,
+    is_for_key,
+    is_issued_by,
+    issue_for_key,
+    issue_peer,
+    issue_server,
+    make_authority,
+)
+from fleetbus.runtime.trust import private_pem
+from fleetbus.schemas.nkeys import verify_key
 
 RENEWED_BEFORE = timedelta(days=60)
 """A certificate that ends within this time is made again by the next `fleetbus init`."""
+
+CLIENT_LIFETIME = timedelta(days=365)
 
 Say = Callable[[str], None]
 
@@ -46,6 +60,36 @@ def write_certificates(
         place = server_folder(folder, node)
         _server(place, authority, cross, names(node, record.hosts), now, say, again=again)
         _peer(place, routes, node, now, again=again)
+
+
+def write_client_certificates(
+    folder: Path, record: FleetRecord, now: datetime, say: Say, *, renew: bool = False
+) -> None:
+    """The authority of clients, for the servers too, and a certificate beside each credential of the folder.
+
+    An authority of its own: who may certify clients, as the controller does, cannot make a server.
+    """
+    authority = _authority(folder, "clients-ca", f"{record.fleet} clients", now, say)
+    for node in record.nodes or (None,):
+        write_whole(server_folder(folder, node) / "clients-ca.crt", authority.certificate)
+    holders = {"system": record.system, "controller": record.controller}
+    for name, nkey in {**holders, **{one.file: one.nkey for one in record.people}}.items():
+        _client(folder, authority, name, nkey, now, say, again=renew)
+
+
+def _client(
+    folder: Path, authority: Issued, name: str, nkey: str, now: datetime, say: Say, *, again: bool
+) -> None:
+    key, file = bytes(verify_key(nkey)), certificate_file(folder, name)
+    # For programs that are not ours; ours have the key from the credential.
+    private = private_pem(read_credential(folder, name).seed)
+    write_whole(file.with_suffix(".key"), private, secret=True)
+    if not again and _lasts(file.parent, name, now):
+        there = file.read_bytes()
+        if is_for_key(there, key) and is_issued_by(there, authority.certificate):
+            return
+    write_whole(file, issue_for_key(authority, name, key, now, valid_for=CLIENT_LIFETIME))
+    say(f"keys/{file.name} made")
 
 
 def names(node: Node, hosts: tuple[str, ...]) -> tuple[str, ...]:

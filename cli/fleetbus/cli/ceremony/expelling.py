@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetbus.cli.ceremony.closing import revoke_keys, see_closed
-from fleetbus.cli.ceremony.folder import credential_file
+from fleetbus.cli.ceremony.folder import forget_credential
 from fleetbus.cli.ceremony.init import write_controller
 from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.online import put_accounts
@@ -70,7 +70,7 @@ class Expelling:
                 others = tuple(one for one in known.people if one != person)
                 changed = known.model_copy(update={"people": others})
                 # The record last: it alone tells whoever runs this again that there is something to do.
-                credential_file(folder, person.file).unlink(missing_ok=True)
+                forget_credential(folder, person.file)
                 write_controller(folder, changed, known)
                 write_record(folder, changed)
         if made := await issue(folder, self.owned.keys, self.clock.now()):

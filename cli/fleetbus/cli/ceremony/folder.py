@@ -3,6 +3,7 @@
 DIR/fleet.json           public record: users, addresses, public keys
 DIR/ca.crt, ca.key       authority of the bus, in ca.crt perhaps with one that comes or goes; ca-cross.crt see there;
                          routes-ca.* that of the servers among themselves, if several
+DIR/clients-ca.*         with --mtls: authority of clients; keys/*.crt, *.key are of those that have a credential
 DIR/nats/                server.conf, server.crt, server.key, ca.crt: what nats-server is started with;
                          with several servers a folder NAME each, to be copied to its machine
 DIR/tokens/*.jwt         the operator's and the accounts' tokens
@@ -55,6 +56,18 @@ def vault_token_file(folder: Path) -> Path:
     return folder / "keys" / "vault.token"
 
 
+def certificate_file(folder: Path, name: str) -> Path:
+    """Of the key of the credential of this name."""
+    return folder / "keys" / f"{name}.crt"
+
+
+def forget_credential(folder: Path, name: str) -> None:
+    """With its certificate; nothing when it is not there."""
+    certificate = certificate_file(folder, name)
+    for file in (credential_file(folder, name), certificate, certificate.with_suffix(".key")):
+        file.unlink(missing_ok=True)
+
+
 def authority_file(folder: Path) -> Path:
     return folder / "ca.crt"
 
@@ -101,6 +114,7 @@ def configuration(folder: Path, record: FleetRecord, node: Node | None = None) -
         f"{base}ca.crt",
         f"{base}jetstream",
         f"{base}accounts",
+        f"{base}clients-ca.crt" if record.mtls == "required" else "",
         f"{host}:{record.websocket_port}" if record.websocket_port else "",
         record.insecure_dev,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nacl.signing import SigningKey
 
-from fleetbus.cli.ceremony.certificates import write_certificates
+from fleetbus.cli.ceremony.certificates import write_certificates, write_client_certificates
 from fleetbus.cli.ceremony.charter import ensure_charter
 from fleetbus.cli.ceremony.files import is_private, read_text, write_whole
 from fleetbus.cli.ceremony.folder import seed_file, vault_token_file
@@ -24,6 +24,7 @@ from fleetbus.cli.ceremony.people import wanted_people, without_other_roles
 from fleetbus.cli.ceremony.record import (
     FILE,
     FleetRecord,
+    Mtls,
     Node,
     Signing,
     changing,
@@ -47,7 +48,7 @@ from fleetbus.schemas.accounts import (
 )
 from fleetbus.schemas.bus_address import BusAddress, Scheme, bracketed, is_loopback
 from fleetbus.schemas.enrolment import VaultPlace
-from fleetbus.schemas.errors import AlreadyExists, SettingsInvalid
+from fleetbus.schemas.errors import AlreadyExists, NotPossible, SettingsInvalid
 from fleetbus.schemas.nkeys import Kind, nkey_of, public_key
 from fleetbus.schemas.roles import MOST_TYPES, ROLES, SUBSCRIBER_OF_TYPES, OperatorRole
 
@@ -69,6 +70,7 @@ class FleetPlan:
     he has; who is new is an admin, or reads every event. What is not given stays as the fleet has it; a new one has
     port 4222 on every address, the operator `admin` and the subscriber `events`, keeps its keys in files, and has
     room for a thousand clusters a realm. `insecure_dev`: no TLS, for loopback alone; only a new fleet can be so.
+    `mtls`: whether servers want clients' certificates.
     `websocket_port`: where each server takes WebSockets besides; its addresses are told after the others.
     """
 
@@ -85,6 +87,7 @@ class FleetPlan:
     clusters: int = 0
     insecure_dev: bool = False
     websocket_port: int = 0
+    mtls: Mtls | None = None
 
 
 async def make_fleet(
@@ -114,6 +117,8 @@ async def make_fleet(
                 continue
             if not record.insecure_dev:
                 write_certificates(folder, record, known, now, say, renew=renew_certificates)
+            if record.mtls != "off":
+                write_client_certificates(folder, record, now, say, renew=renew_certificates)
             # Before the record, with which it is compared: whoever is interrupted here goes on where it was.
             if write_controller(folder, record, known):
                 say("controller.json written")
@@ -150,9 +155,9 @@ def _check(folder: Path, plan: FleetPlan) -> None:
 def _check_on_loopback(plan: FleetPlan) -> None:
     """Plaintext leaves this machine nowhere. Raises SettingsInvalid."""
     outside = [host for host in (*plan.hosts, plan.listen_host) if not is_loopback(host)]
-    if plan.nodes or plan.websocket_port or outside:
+    if plan.nodes or plan.websocket_port or plan.mtls not in (None, "off") or outside:
         raise SettingsInvalid(
-            "--insecure-dev is one server on this machine's loopback, nowhere else, and takes no WebSockets",
+            "--insecure-dev is one server on this machine's loopback, nowhere else, without WebSockets or --mtls",
             where=", ".join(outside),
             remedy="give --host 127.0.0.1; or leave --insecure-dev out, in a folder of its own",
         )
@@ -180,6 +185,12 @@ def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> Flee
             where=str(folder),
             remedy="take another folder for --insecure-dev",
         )
+    if plan.mtls == "required" and known.mtls == "off":
+        raise NotPossible(
+            "its clusters have no certificates yet, and would not get in any more",
+            where=str(folder / FILE),
+            remedy="`--mtls offered` first, and the controller started again; each cluster has one within a day",
+        )
     if plan.nodes and {one.name for one in plan.nodes} != {one.name for one in known.nodes}:
         raise AlreadyExists("the fleet's bus has other servers", where=str(folder / FILE))
     if plan.signing and plan.signing != known.signing:
@@ -197,6 +208,7 @@ def _completed(plan: FleetPlan, known: FleetRecord | None, folder: Path) -> Flee
         clusters=plan.clusters or known.capacity,
         insecure_dev=known.insecure_dev,
         websocket_port=plan.websocket_port or known.websocket_port,
+        mtls=plan.mtls or known.mtls,
     )
 
 
@@ -231,6 +243,7 @@ async def _record(
         epoch=known.epoch if known else 1,
         bus_servers=_addresses(plan),
         websocket_port=plan.websocket_port,
+        mtls=plan.mtls or "off",
         insecure_dev=bool(plan.insecure_dev),
         hosts=plan.hosts,
         listen=f"{bracketed(plan.listen_host)}:{plan.port}",
@@ -334,6 +347,12 @@ def _controller(record: FleetRecord) -> dict[str, Any]:
         settings["formerSigningKeys"] = list(record.resealing)
     if record.signing == "files":
         settings["issuingKeysDir"] = "keys"
+    if record.mtls != "off":
+        settings |= {
+            "busCertificateFile": "keys/controller.crt",
+            "clientAuthorityFile": "clients-ca.crt",
+            "clientAuthorityKeyFile": "clients-ca.key",
+        }
     if record.vault:
         settings |= {"vaultAddress": record.vault.address, "vaultTokenFile": "keys/vault.token"}
         if record.vault.ca:

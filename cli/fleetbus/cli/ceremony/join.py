@@ -120,6 +120,7 @@ def join_token(
         vault=admitted.vault,
         seed=seed_of(key),
         jwt=admitted.jwt,
+        certificate=admitted.certificate,
         expires_at=admitted.expires_at,
     )
 

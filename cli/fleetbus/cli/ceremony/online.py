@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fleetbus.cli.ceremony.folder import authority_file, read_token, server_folder
+from fleetbus.cli.ceremony.folder import authority_file, certificate_file, read_token, server_folder
 from fleetbus.cli.ceremony.keys import read_credential
 from fleetbus.cli.ceremony.record import FleetRecord, read_record
 from fleetbus.cli.ceremony.servers import quiet_log
@@ -101,7 +101,10 @@ async def _connected(
         credential=read_credential(folder, who),
         inbox_prefix=inbox,
         name="fleetbus ceremony",
-        trust=Trust(ca_file=None if record.insecure_dev else authority_file(folder)),
+        trust=Trust(
+            ca_file=None if record.insecure_dev else authority_file(folder),
+            certificate_file=None if record.mtls == "off" else certificate_file(folder, who),
+        ),
         insecure=record.insecure_dev,
     )
     async with NatsBus(settings, clock, quiet_log()) as bus:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleetbus.cli.ceremony.folder import credential_file
+from fleetbus.cli.ceremony.folder import forget_credential
 from fleetbus.cli.ceremony.record import FleetRecord, Person
 from fleetbus.schemas.accounts import OPERATORS, SUBSCRIBER
 from fleetbus.schemas.errors import NotFound
@@ -48,5 +48,5 @@ def without_other_roles(
     wanted = {one.file: (one.role, one.types) for one in people}
     changed = [one for one in known.people if wanted.get(one.file) != (one.role, one.types)]
     for one in changed:
-        credential_file(folder, one.file).unlink(missing_ok=True)
+        forget_credential(folder, one.file)
     return known.with_revoked(OPERATORS, [one.nkey for one in changed], int(now.timestamp()))

@@ -69,6 +69,10 @@ Signing = Literal["files", "vault-transit"]
 """Where the keys live that sign tokens."""
 
 
+Mtls = Literal["off", "offered", "required"]
+"""Certificates of clients: none are made; they are made, and nobody asks for them; servers want one."""
+
+
 class FleetRecord(Received):
     """Public keys and addresses only: it can be kept in Git.
 
@@ -81,6 +85,7 @@ class FleetRecord(Received):
     bus_servers: tuple[str, ...]
     insecure_dev: bool = False
     """Made with --insecure-dev: no TLS, on this machine's loopback."""
+    mtls: Mtls = "off"
     websocket_port: int = 0
     """Where WebSockets are taken besides; 0 for nowhere."""
     hosts: tuple[str, ...]

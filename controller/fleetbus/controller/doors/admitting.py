@@ -53,6 +53,7 @@ async def token(desk: Desk, request: Request) -> Result:
         after = decisions.with_token(record, admitted, now)
         late = expires_at + timedelta(seconds=LATE_S)
         jwt = await issuer.token(cluster, asked.key, late)
+        certificate = await issuer.certificate(cluster, asked.key, late)
         if not issuer.knows(cluster.realm):
             raise NotFound(
                 f"there is no realm `{cluster.realm}`",
@@ -64,6 +65,7 @@ async def token(desk: Desk, request: Request) -> Result:
     return AdmittedTokenResult(
         id=admitted.id,
         jwt=jwt,
+        certificate=certificate,
         expires_at=expires_at,
         fleet=desk.known.fleet,
         epoch=desk.term.epoch,

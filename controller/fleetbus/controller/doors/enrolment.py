@@ -110,11 +110,13 @@ class _Door:
             waits_s = {"waiting": WAIT_S, "quarantined": QUARANTINED_S}.get(verdict.outcome, 0.0)
             return answer.model_copy(update={"again_in_s": waits_s})
         made, renewer = await issuing(desk).member(cluster, request.nkey)
+        certificate = await issuing(desk).certificate(cluster, request.nkey)
         await self._admit(endpoint, cluster, user, verdict)
         return answer.model_copy(
             update={
                 "user": made,
                 "renewer": renewer,
+                "certificate": certificate,
                 "epoch": desk.term.epoch,
                 "controller_keys": desk.trust.controller_keys,
             }
