@@ -12,13 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from nacl.signing import SigningKey
-
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas.credentials import credential_text
 from fleetbus.schemas.nkeys import seed_of
 from tests.bus_server import FleetServer
-from tests.integration.controller.people import CLOCK, Operator, events
+from tests.integration.controller.people import CLOCK, SIGNING_KEY, Operator, events
 from tests.waiting import wait_until
 
 DOCUMENT = """
@@ -36,7 +34,7 @@ def yaml_document(kind: str, name: str) -> dict[str, Any]:
 def settings_file(fleet: FleetServer, folder: Path) -> Path:
     (folder / "ca.crt").write_text(fleet.ca_pem)
     (folder / "controller.creds").write_text(credential_text(fleet.credentials["controller"]))
-    (folder / "signing.seed").write_text(seed_of(SigningKey.generate()))
+    (folder / "signing.seed").write_text(seed_of(SIGNING_KEY))
     (folder / "documents").mkdir()
     settings: dict[str, Any] = {
         "fleet": "test",
