@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 MEMBERS := schemas runtime agent controller cli deploy/local
 
-.PHONY: setup check unit test test-whole-fleet test-parts demo bench simulate generate lock
+.PHONY: setup check unit test test-whole-fleet test-services test-rest demo bench simulate generate lock
 
 setup: $(BIN)/.ready
 
@@ -24,15 +24,18 @@ check: setup
 unit: setup
 	@$(BIN)/pytest -q tests/unit tests/property tests/golden
 
-# Side by side, as one half waits for servers while the other computes; each says what it found when it has ended.
+# Two side by side, as one waits for servers while the other computes; each says what it found when it has ended.
 test: check
-	@$(MAKE) --no-print-directory -j 2 --output-sync=target test-whole-fleet test-parts
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target test-whole-fleet test-services test-rest
 
 test-whole-fleet:
 	@$(BIN)/pytest tests/e2e $(ARGS)
 
-test-parts:
-	@$(BIN)/pytest --ignore=tests/e2e $(ARGS)
+test-services:
+	@$(BIN)/pytest tests/integration tests/suites $(ARGS)
+
+test-rest:
+	@$(BIN)/pytest --ignore=tests/e2e --ignore=tests/integration --ignore=tests/suites --ignore=tests/conventions $(ARGS)
 
 demo: setup
 	@$(BIN)/python -m fleetbus.local.demo $(ARGS)
