@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -51,8 +52,7 @@ def describe(output: Output, found: Described) -> None:
     counts = f"generation {view.generation(document)}, observed {view.observed_generation(document)}{old}"
     heading(output, view.kind_of(document), Cell(view.name_of(document).ljust(44), "name"), f"  {counts}")
     _ready(output, seen)
-    if view.metadata(document).get("deletionTimestamp") or found.live.get("deleting"):
-        heading(output, "Deleting", "it goes when every placed cluster's receipt is in")
+    _going(output, found)
     shown(view.kind_of(document)).describe(output, seen)
     _conditions(output, seen)
     _events(output, found, view.reference(document))
@@ -68,6 +68,19 @@ def _ready(output: Output, seen: Seen) -> None:
         f", since {age(since, seen.now)}" if since else "",
     ]
     heading(output, "Ready", output.mark(token), Cell("".join(parts), token))
+
+
+def _going(output: Output, found: Described) -> None:
+    deleting = found.live.get("deleting")
+    if not isinstance(deleting, Mapping):
+        return
+    left = deleting.get("left")
+    if not isinstance(left, Mapping):
+        heading(output, "Deleting", "it goes when every placed cluster's receipt is in")
+    elif left.get("stays"):
+        heading(output, "Left", "it stays until it joins again, or until fleetbus cluster retire --purge")
+    else:
+        heading(output, "Leaving", "its document, mailboxes and states go")
 
 
 def _conditions(output: Output, seen: Seen) -> None:

@@ -15,7 +15,7 @@ from fleetbus.cli.table import Cell
 if TYPE_CHECKING:
     from fleetbus.client import Fleet
 
-_SIDE, _TEXT = 8, 62
+_SIDE, _TIME = 8, 6
 
 
 @asynccontextmanager
@@ -26,12 +26,12 @@ async def fleet_of(invocation: Invocation) -> AsyncIterator[Fleet]:
 
 
 def report(output: Output) -> Callable[[Taken], None]:
-    """Prints one line about each: its side, what was done, and how long it took."""
+    """Prints one line about each: its side, how long it took, and what was done."""
 
     def tell(taken: Taken) -> None:
         side = Cell(taken.step.side.ljust(_SIDE), "name")
         if taken.done:
-            output.line(side, output.mark("good"), f" {taken.text.ljust(_TEXT)} ", _time(taken, output))
+            output.line(side, output.mark("good"), *_done(taken, output))
         elif taken.error is None:
             output.line(
                 side, output.mark("wait"), f" {taken.step.name}: left out, as it needs what is not done"
@@ -55,10 +55,10 @@ def concluded(taken: Sequence[Taken], done: str, again: str, output: Output) -> 
     return exit_codes.code_of(error)
 
 
-def _time(taken: Taken, output: Output) -> str:
+def _done(taken: Taken, output: Output) -> tuple[str, ...]:
     if output.plain:
-        return f"took={taken.took_s:.3f}s at={taken.at_s:.3f}s"
-    return _duration(taken.took_s)
+        return (f" {taken.text} took={taken.took_s:.3f}s at={taken.at_s:.3f}s",)
+    return (f" {_duration(taken.took_s).rjust(_TIME)}  {taken.text}",)
 
 
 def _duration(seconds: float) -> str:

@@ -47,7 +47,7 @@ async def test_a_revoked_cluster_is_refused_by_bus_vault_and_controller_for_ever
         assert (ran.code, ran.err) == (0, ""), ran
         sides = [line.split()[:2] for line in ran.out.splitlines()[:-1]]
         assert sides == [[one, "ok"] for one in ("Vault", "Bus", "Bus", "Vault", "Vault", "Fleet")], ran.out
-        assert "on any of 3 servers" in ran.out
+        assert "all 3 servers have no connection" in ran.out
         assert "1 open token withdrawn" in ran.out
         assert ran.out.splitlines()[-1].startswith("cluster/lost revoked")
         # What the command has said is so: nothing is waited for any more.

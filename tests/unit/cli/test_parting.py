@@ -22,7 +22,7 @@ from fleetbus.schemas.enrolment_api import EnrolmentRow, EnrolmentsResult, Retir
 from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPermitted, VaultUnavailable
 from fleetbus.schemas.nats_jwt import read
 from tests.founding import founded
-from tests.unit.cli.fleet_of_three import Answers, FleetOfThree, run
+from tests.unit.cli.fleet_of_three import Answers, FleetOfThree, cluster, rows, run
 
 CLOCK = SystemClock()
 KEY = "U" + "A" * 55
@@ -228,3 +228,22 @@ def test_who_is_nobody_cannot_be_removed(folder: Path) -> None:
         assert (ran.code, f"no {kind} named `nobody`" in ran.err) == (exit_codes.FAILED, True)
     ran = run(Answers(), "operator", "remove", "admin", "--fleet-dir", str(folder))
     assert ran.code == exit_codes.USAGE
+
+
+@pytest.mark.parametrize(
+    ("deleting", "said"),
+    [
+        (
+            {"policy": "Keep", "left": {"how": "revoked", "stays": True}},
+            "Left        it stays until it joins",
+        ),
+        (
+            {"policy": "Keep", "left": {"how": "retired", "stays": False}},
+            "Leaving     its document, mailboxes",
+        ),
+        ({"policy": "Remove"}, "Deleting    it goes when every placed"),
+    ],
+)
+def test_what_becomes_of_one_that_left_is_described(deleting: dict[str, Any], said: str) -> None:
+    left = rows(cluster("prod-us", "False", "ClusterRevoked"), deleting=deleting)
+    assert said in run(Answers(rows={"Cluster": left}), "describe", "cluster/prod-us").out

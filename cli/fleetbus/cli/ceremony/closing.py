@@ -42,14 +42,17 @@ async def tell_servers(bus: Bus, folder: Path, clock: Clock, accounts: Sequence[
 
     Raises BusUnavailable, SettingsInvalid.
     """
-    names, silent = server_names(read_record(folder)), frozenset[str]()
-    for name in accounts:
-        token = ""
+    names = server_names(read_record(folder))
+
+    async def told(account: str) -> frozenset[str]:
+        token, silent = "", frozenset[str]()
         # The server takes whatever comes last, so who wrote in the meantime must not be undone.
-        while (latest := read_token(folder, name)) != token:
+        while (latest := read_token(folder, account)) != token:
             token = latest
-            silent |= await put_account_everywhere(bus, clock, token, names, timeout_s=_ANSWERS_WITHIN_S)
-    return silent
+            silent = await put_account_everywhere(bus, clock, token, names, timeout_s=_ANSWERS_WITHIN_S)
+        return silent
+
+    return frozenset[str]().union(*await asyncio.gather(*map(told, accounts)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ class Parting:
 def no_connection(closed: Closed) -> str:
     """What was seen, in words."""
     told = f"; {closed.kicked} had to be closed by force" if closed.kicked else ""
-    return f"no connection is open on any of {closed.servers} server{'s'[: closed.servers - 1]}{told}"
+    servers = "the server has" if closed.servers == 1 else f"all {closed.servers} servers have"
+    return f"{servers} no connection of it{told}"
 
 
 async def _not_owned() -> str:
@@ -130,7 +131,7 @@ class _VaultPart:
         vault, name = await self.vault(), await self._name()
         await vault.disable_mount(name)
         await vault.delete_entity(name)
-        return f"mount auth/{name} and its entity removed"
+        return f"mount auth/{name} and its entity are gone"
 
     async def _name(self) -> str:
         return vault_policies.identity_name(await self.parting.cluster())
