@@ -33,6 +33,7 @@ from fleetbus.schemas.nkeys import key_of_seed
 _CONNECTED_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+_CANCEL_AGAIN_S = 0.5
 _STEADY_S = 5.0
 _MOST_NOTED = 100
 _SETTLE_TIMEOUT_S = 10.0
@@ -109,9 +110,11 @@ class NatsBus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed = True
-        if self._supervisor is not None:
+        while self._supervisor is not None and not self._supervisor.done():
+            # Once is not enough: `asyncio.wait_for`, in which a connection is made, loses a cancellation that comes
+            # when what it waits for has just ended (Python 3.11), as where a server refuses again and again.
             self._supervisor.cancel()
-            await asyncio.wait([self._supervisor])
+            await asyncio.wait([self._supervisor], timeout=_CANCEL_AGAIN_S)
         for live in self._live:
             live.end()
         self._announce()
