@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from fleetbus.schemas import subjects
+from fleetbus.schemas import requests, subjects
 from fleetbus.schemas.errors import FleetbusError
 from fleetbus.schemas.roles import NEEDS, verbs_of
 from tests.attacks import world
@@ -127,8 +127,8 @@ def _as_admin(header: str) -> Attempt:
             if result is not Result.NOTHING:
                 return result
             await peer.wait_heard()
-            answer = orjson.loads(peer.heard[0].data)
-        return Result.SUCCEEDED if answer["ok"] else Result.DENIED
+            answer = requests.read_answer(peer.heard[0].data, "apply", "", ())
+        return Result.SUCCEEDED if answer.ok else Result.DENIED
 
     return attempt
 

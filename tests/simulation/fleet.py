@@ -72,7 +72,13 @@ class SimulatedFleet:
     """Servers, processes and an operator's connection. `plan` is what goes wrong until `calm`."""
 
     def __init__(
-        self, loop: VirtualLoop, chance: Random, plan: Plan = CALM, *, unfenced: frozenset[str] = frozenset()
+        self,
+        loop: VirtualLoop,
+        chance: Random,
+        plan: Plan = CALM,
+        *,
+        unfenced: frozenset[str] = frozenset(),
+        server: type[WatchedServer] = WatchedServer,
     ) -> None:
         track_tasks(loop)
         self.loop = loop
@@ -88,7 +94,7 @@ class SimulatedFleet:
         self._key = SigningKey(chance.randbytes(32))
         self._person = SigningKey(chance.randbytes(32))
         self.invariants = Invariants(public_key(self._key))
-        self.bus = WatchedServer(self.clock, chance, plan.bus)
+        self.bus = server(self.clock, chance, plan.bus)
         self.bus.invariants = self.invariants
         self.repository = Repository(self.clock, chance)
         self.repository.unreachable = plan.git_unreachable
@@ -136,6 +142,11 @@ class SimulatedFleet:
                     port.faults = self.kube_faults
                 if isinstance(port, MortalVault):
                     port.unavailable = 0.0
+
+    @property
+    def signers(self) -> set[str]:
+        """The public keys of the controller and of every agent."""
+        return {public_key(self._key), *(public_key_of(member.settings) for member in self.members.values())}
 
     def buses_of(self, slot: Slot) -> list[MortalBus]:
         return [port for port in _ports_of(slot.process) if isinstance(port, MortalBus)]

@@ -46,7 +46,7 @@ async def _live(fleet: SimulatedFleet, story: Story, chapters: int) -> None:
         blowing.result()
 
 
-async def _settle(fleet: SimulatedFleet, story: Story) -> float:
+async def settle(fleet: SimulatedFleet, story: Story) -> float:
     """How long it took; AssertionError lists what is still open at the end."""
     fleet.calm()
     for member in fleet.members.values():
@@ -72,7 +72,7 @@ def run(
         story = Story(fleet, Operator(fleet))
         try:
             await _live(fleet, story, chapters)
-            settled_s = await _settle(fleet, story)
+            settled_s = await settle(fleet, story)
         except BaseException as error:
             error.add_note("\n".join((str(plan or drawn), *story.told)))
             raise

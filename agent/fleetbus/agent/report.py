@@ -32,6 +32,7 @@ COALESCE_S = 0.02
 MOST_WAITS = 15
 """So many times COALESCE_S a report waits for a pass that is under way."""
 OUTBOX_EVERY_S = 10.0
+AGAIN_EVERY_S = 1800.0
 ACKNOWLEDGED_WITHIN_S = 10.0
 
 Transitions = Callable[[str, Mapping[str, Any], Mapping[str, Any]], Sequence[Happened]]
@@ -106,6 +107,18 @@ class Reporter:
         async with asyncio.TaskGroup() as group:
             group.create_task(repeat("report", self._flush, self._clock, wake=self._wait_dirty))
             group.create_task(repeat("outbox", self._drop_published, self._clock))
+            group.create_task(self._say_again())
+
+    async def _say_again(self) -> None:
+        """Whoever owns the bus can write over what was reported, and nobody tells: it is said again now and then.
+
+        Under a session of its own, so that the controller knows what stood there before, and takes it away.
+        """
+        while True:
+            await self._clock.sleep(self._clock.jitter(AGAIN_EVERY_S))
+            async with self._writing:
+                self._end_session()
+            self._dirty.set()
 
     async def prove(self, aspect: str) -> None:
         """Write an aspect again; without an acknowledgement in time leave this connection for another."""

@@ -16,9 +16,15 @@ import structlog
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.failures import leaves
 from fleetbus.runtime.loop import apart
-from fleetbus.runtime.ports import Bus, Put
+from fleetbus.runtime.ports import Bus, Message, Put
 from fleetbus.schemas import subjects
-from fleetbus.schemas.errors import BusUnavailable, SequenceConflict, SettingsInvalid, Transient
+from fleetbus.schemas.errors import (
+    BusUnavailable,
+    MessageMalformed,
+    SequenceConflict,
+    SettingsInvalid,
+    Transient,
+)
 from fleetbus.schemas.models import Received
 from fleetbus.schemas.streams import DESIRED
 
@@ -84,6 +90,8 @@ class Leader:
         self._claim = ""
         self._sequence = 0
         self._until_s = float("-inf")
+        self._standing: tuple[int, float] | None = None
+        """The lease of somebody else that was seen last, and since when."""
 
     def holds(self) -> bool:
         """Whether the lease is surely still ours, by our own steady clock."""
@@ -128,9 +136,9 @@ class Leader:
         last = await self._bus.get_last(DESIRED.name, subjects.LEASE)
         expected = 0
         if last is not None:
-            lease = LeaseRecord.from_bytes(last.data)
+            lease = _lease_in(last)
             ours = lease.claim == self._claim
-            if not (lease.released or ours or self._gone(lease.holder)):
+            if not (lease.released or ours or self._gone(lease.holder) or self._stands_still(last.sequence)):
                 return False
             expected = last.sequence
         self._claim = self._clock.identifier()
@@ -139,6 +147,13 @@ class Leader:
         self._until_s = began_s + LEASE_S
         return True
 
+    def _stands_still(self, sequence: int) -> bool:
+        """Whether a lease has not been renewed for so long that it would have run out: somebody else put it there."""
+        now_s = self._clock.monotonic_s()
+        if self._standing is None or self._standing[0] != sequence:
+            self._standing = (sequence, now_s)
+        return now_s - self._standing[1] > 2 * LEASE_S
+
     def _lease(self, expected: int, *, released: bool = False) -> Put:
         record = LeaseRecord(holder=self._holder, claim=self._claim, released=released)
         ttl_s = 1 if released else LEASE_S
@@ -146,7 +161,7 @@ class Leader:
 
     async def _take_term(self) -> Term:
         last = await self._bus.get_last(DESIRED.name, subjects.TERM)
-        before = TermRecord.from_bytes(last.data) if last else TermRecord(term=0, holder="", epoch=0)
+        before = _term_in(last)
         if before.epoch > self._epoch and not self._named:
             raise SettingsInvalid(
                 f"this controller has epoch {self._epoch}, but epoch {before.epoch} has been in use",
@@ -180,7 +195,7 @@ class Leader:
             last = await self._bus.get_last(DESIRED.name, subjects.LEASE)
         except BusUnavailable:
             return
-        if last is None or LeaseRecord.from_bytes(last.data).claim != self._claim:
+        if last is None or _lease_in(last).claim != self._claim:
             self._until_s = float("-inf")
             raise SequenceConflict("another controller has the lease", where=subjects.LEASE)
         self._sequence = last.sequence
@@ -199,3 +214,18 @@ class Leader:
 
 async def _under(work: Callable[[Term], Awaitable[None]], term: Term) -> None:
     await work(term)
+
+
+def _lease_in(message: Message) -> LeaseRecord:
+    """What cannot be read is nobody's lease."""
+    try:
+        return LeaseRecord.from_bytes(message.data)
+    except MessageMalformed:
+        return LeaseRecord(holder="", claim="", released=True)
+
+
+def _term_in(message: Message | None) -> TermRecord:
+    try:
+        return TermRecord.from_bytes(message.data if message else b"")
+    except MessageMalformed:
+        return TermRecord(term=0, holder="", epoch=0)

@@ -7,7 +7,9 @@ from random import Random
 
 import pytest
 
-from fleetbus.controller.leader import Leader, Term
+from fleetbus.controller.leader import LEASE_S, Leader, Term
+from fleetbus.runtime.ports import Put
+from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import SequenceConflict
 from tests.simulation.bus import SimulatedServer
 from tests.simulation.loop import VirtualClock, VirtualLoop, simulate
@@ -39,3 +41,53 @@ def test_a_lost_term_is_followed_by_another_until_it_is_cancelled(seed: int) -> 
         return terms, leading.cancelled()
 
     assert simulate(seed, scenario) == ([1, 2, 3], True)
+
+
+@pytest.mark.parametrize(
+    "lease", [b"\xff", b'{"holder":"nobody","claim":"x"}'], ids=["bytes", "of somebody who never lets go"]
+)
+def test_a_lease_that_nobody_renews_keeps_nobody_from_leading(lease: bytes) -> None:
+    """Whoever owns the bus can put one there that has no end."""
+
+    async def scenario(loop: VirtualLoop, chance: Random) -> int:
+        clock = VirtualClock(loop, chance)
+        bus = SimulatedServer(clock, chance).bus("controller")
+        await bus.put(Put(subjects.LEASE, lease))
+        await bus.put(Put(subjects.TERM, b"\xff"))
+        leader = Leader(bus, clock, holder="one", epoch=1)
+        began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def under(term: Term) -> None:
+            began.set_result(term.number)
+            await asyncio.Event().wait()
+
+        leading = asyncio.create_task(leader.lead(under))
+        async with asyncio.timeout(LEASE_S * 4):
+            number = await began
+        leading.cancel()
+        await asyncio.wait([leading])
+        return number
+
+    assert simulate(1, scenario) == 1
+
+
+def test_a_lease_that_is_renewed_is_left_to_its_holder() -> None:
+    async def scenario(loop: VirtualLoop, chance: Random) -> list[str]:
+        clock = VirtualClock(loop, chance)
+        server, led = SimulatedServer(clock, chance), list[str]()
+
+        async def lead(holder: str) -> None:
+            async def under(term: Term) -> None:
+                led.append(holder)
+                await asyncio.Event().wait()
+
+            await Leader(server.bus(holder), clock, holder=holder, epoch=1).lead(under)
+
+        leading = [asyncio.create_task(lead(holder)) for holder in ("one", "two")]
+        await clock.sleep(LEASE_S * 20)
+        for task in leading:
+            task.cancel()
+        await asyncio.wait(leading)
+        return led
+
+    assert len(simulate(1, scenario)) == 1
