@@ -22,7 +22,7 @@ from fleetbus.schemas.approvals_api import ApprovalRow, ApprovalsResult
 from fleetbus.schemas.desired import Command
 from fleetbus.schemas.errors import MessageMalformed, NotPermitted
 from fleetbus.schemas.signing import covered, wrapped
-from fleetbus.schemas.subjects import ClusterId
+from fleetbus.schemas.subjects import MAIN, ClusterId
 
 if TYPE_CHECKING:
     from fleetbus.runtime.ports import Signer
@@ -41,6 +41,12 @@ class Open:
     @property
     def cluster(self) -> str:
         return self.row.cluster
+
+    @property
+    def place(self) -> str:
+        """For which cluster exactly: its realm unless that is the first, its name, and how its UID begins."""
+        realm = f"{self.row.realm}/" if self.row.realm != MAIN else ""
+        return f"{realm}{self.cluster} (kube-system {self.row.uid[:_SHORT]})"
 
     @property
     def id(self) -> str:

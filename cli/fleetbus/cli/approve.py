@@ -81,7 +81,8 @@ def command(
     if form == "json":
         invocation.output.json(found.as_json())
         return exit_codes.DONE
-    waiting = open_in(found, only)
+    # Nothing is shown or signed for a cluster that was not named, whatever the controller answers.
+    waiting = [one for one in open_in(found, only) if not clusters or one.cluster in clusters]
     if not clusters:
         return _list(invocation.output, found, waiting)
     if not waiting:
@@ -131,7 +132,7 @@ async def _show(fleet: Fleet, waiting: Sequence[Open], output: Output) -> list[O
     shown: list[Open] = []
     for group in grouped(waiting):
         first = group[0]
-        clusters = ", ".join(one.cluster for one in group)
+        clusters = ", ".join(one.place for one in group)
         by = f" ({', '.join(first.waiting.approved_by)})" if first.waiting.approved_by else ""
         have = f"{len(first.waiting.approved_by)} of {first.waiting.need} approvals{by}"
         heading(output, first.waiting.kind.capitalize(), f"{first.id} in {clusters}; {have}")

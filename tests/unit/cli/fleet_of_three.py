@@ -16,7 +16,7 @@ from fleetbus.cli.program import main
 from fleetbus.client import Event
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas import api
-from fleetbus.schemas.approvals_api import ApprovalResult, ApprovalsResult
+from fleetbus.schemas.approvals_api import ApprovalResult, ApprovalRow, ApprovalsResult
 from fleetbus.schemas.audit import ORIGIN, AuditRecord, Link, sealed
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
 from fleetbus.schemas.enrolment_api import (
@@ -238,6 +238,8 @@ class Answers:
     admitted: AdmittedTokenResult | None = None
     enrolments: EnrolmentsResult = field(default_factory=EnrolmentsResult)
     approvals: ApprovalsResult = field(default_factory=lambda: ApprovalsResult(fleet="demo"))
+    unasked: tuple[ApprovalRow, ...] = ()
+    """What a controller answers besides."""
     artifacts: dict[str, bytes] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
     fails: Exception | None = None
@@ -326,7 +328,7 @@ class FleetOfThree:
 
     async def approvals(self, *clusters: str) -> ApprovalsResult:
         rows = tuple(one for one in self.answers.approvals.rows if not clusters or one.cluster in clusters)
-        return self.answers.approvals.model_copy(update={"rows": rows})
+        return self.answers.approvals.model_copy(update={"rows": (*rows, *self.answers.unasked)})
 
     async def artifact(self, digest: str) -> bytes:
         if digest not in self.answers.artifacts:

@@ -54,6 +54,14 @@ def test_one_change_in_two_clusters_is_one_approval_with_what_may_go(key: str) -
     assert "approved by ben: 2 of 2" in ran.out
 
 
+def test_nothing_is_signed_for_a_cluster_that_was_not_named(key: str) -> None:
+    answers = protected()
+    other = answers.approvals.rows[1].model_copy(update={"cluster": "evil\x1b[2J"})
+    answers.unasked = (other,)
+    assert "evil" not in approve(answers, key).out
+    assert [one.cluster for a in approved(answers) for one in a.clusters] == ["main/dev-eu"]
+
+
 def test_a_set_that_is_not_to_be_had_is_not_signed(key: str) -> None:
     answers = protected()
     del answers.artifacts[answers.approvals.rows[0].protection.waiting[0].digest]
