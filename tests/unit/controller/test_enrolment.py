@@ -267,3 +267,37 @@ def test_a_name_changes_hands_only_by_a_token_that_may(
             was = before.member
             if was is not None and (was.nkey, was.uid) != (nkey, uid):
                 assert used.replace or (was.uid == uid and not alive)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["first", "renew", "token", "leave"]),
+            st.sampled_from([A, B, C]),
+            st.sampled_from(["", A, B]),
+            st.booleans(),
+        ),
+        max_size=25,
+    )
+)
+def test_a_key_that_left_is_never_a_members_again(steps: list[tuple[str, str, str, bool]]) -> None:
+    """Whatever tokens are made and whichever key is shown as the former one."""
+    current, keys = record(), 0
+    for what, nkey, former, replaces in steps:
+        before = current
+        shown = request(nkey).model_copy(update={"former": former})
+        known = {one.nkey: one for one in current.revoked}
+        seen = Seen(NOW, alive=replaces, revoked=known.get(nkey) or known.get(former))
+        if what == "token" and len(current.tokens) < MAX_TOKENS:
+            keys += 1
+            current = with_token(current, token(id=f"t{keys}", key=f"k{keys}", replace=replaces), NOW)
+        elif what == "leave":
+            current = left(current, "revoked", NOW, "ana")
+            assert before.member is None or before.member.nkey in {one.nkey for one in current.revoked}
+        elif what == "renew":
+            current = judge_renewal(current, shown, seen).record
+        elif what == "first":
+            key = current.tokens[-1].key if current.tokens else "none"
+            current = judge_first(current, key, shown, seen).record
+        assert set(before.revoked) <= set(current.revoked)
+        assert current.member is None or current.member.nkey not in known
