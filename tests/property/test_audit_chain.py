@@ -136,6 +136,23 @@ def test_what_another_key_signed_is_found(texts: list[str]) -> None:
     assert walk(entries, newest).wrong >= len(texts)
 
 
+def by_keys(*parts: tuple[list[str], SigningKey]) -> Walk:
+    """The walk along what these keys have signed one after the other, where KEY is the present one."""
+    found, link = Walk(), ORIGIN
+    for texts, key in parts:
+        entries, link = chain(texts, key, link)
+        for subject, envelope in entries:
+            found = step(found, subject, envelope, {public_key(KEY)}, "demo", {public_key(OTHER)})
+    return found
+
+
+@given(CHAINS, CHAINS)
+def test_a_former_key_counts_until_the_present_one_has_signed(before: list[str], after: list[str]) -> None:
+    assert by_keys((before, OTHER)).wrong == 0
+    assert by_keys((before, OTHER), (after, KEY)).wrong == 0
+    assert by_keys((before, OTHER), (after, KEY), (before, OTHER)).wrong == len(before)
+
+
 @given(CHAINS)
 def test_a_line_of_an_export_proves_itself(texts: list[str]) -> None:
     entries, newest = chain(texts)

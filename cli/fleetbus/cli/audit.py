@@ -14,7 +14,7 @@ from fleetbus.cli.audit_file import Appended, end_of, read_lines
 from fleetbus.cli.audit_lines import TITLES, WIDE_TITLES, Stored, cells, stored, summary, verdict
 from fleetbus.cli.durations import since as parse_since
 from fleetbus.cli.invocation import Invocation, pass_invocation
-from fleetbus.cli.known_keys import kept_keys, known_keys
+from fleetbus.cli.known_keys import KnownKeys, kept_keys, known_keys
 from fleetbus.cli.output import Output
 from fleetbus.cli.references import kind_of_word
 from fleetbus.cli.table import Cell
@@ -143,36 +143,38 @@ def verify(invocation: Invocation, file: Path | None, keys: tuple[str, ...], anc
     """
     seen = parse_link(anchor) if anchor else None
     if file is not None:
-        known = keys or kept_keys(invocation.context).ever
-        if not known:
+        known = KnownKeys(keys) if keys else kept_keys(invocation.context)
+        if not known.present:
             raise SettingsInvalid("no controller's key is known", remedy="give it with --key")
         walk, newest = _walk_file(file, known, seen)
-        return _report(invocation.output, walk, "", known, str(newest or ""), form)
+        return _report(invocation.output, walk, "", known.ever, str(newest or ""), form)
 
     async def walk_fleet(fleet: Fleet) -> int:
-        known = keys or (await known_keys(fleet, invocation.context)).ever
+        known = KnownKeys(keys) if keys else await known_keys(fleet, invocation.context)
         walk, newest, name = Walk(), "", ""
         async with aclosing(fleet.audit()) as pages:
             async for page in pages:
-                known, newest, name = known or _named(invocation.output, page.keys), page.newest, page.fleet
+                newest, name = page.newest, page.fleet
+                known = known if known.present else _named(invocation.output, page.keys)
                 for row in page.rows:
                     one = stored(row)
-                    walk = passed(step(walk, one.subject, one.envelope, known, page.fleet), seen)
+                    with_one = step(walk, one.subject, one.envelope, known.present, page.fleet, known.former)
+                    walk = passed(with_one, seen)
         walk = ended(walk, _later(parse_link(newest) if newest else None, seen))
-        return _report(invocation.output, walk, name, known, newest, form)
+        return _report(invocation.output, walk, name, known.ever, newest, form)
 
     return invocation.run(walk_fleet)
 
 
-def _named(output: Output, keys: tuple[str, ...]) -> tuple[str, ...]:
+def _named(output: Output, keys: tuple[str, ...]) -> KnownKeys:
     output.say("The keys are those that the controller names; --key takes those that you know.")
-    return keys
+    return KnownKeys(keys[:1], keys[1:])
 
 
-def _walk_file(file: Path, keys: tuple[str, ...], seen: Link | None) -> tuple[Walk, Link | None]:
+def _walk_file(file: Path, keys: KnownKeys, seen: Link | None) -> tuple[Walk, Link | None]:
     walk, newest = Walk(last=None), seen
     for subject, envelope, told in read_lines(file):
-        walk = passed(step(walk, subject, envelope, keys), seen)
+        walk = passed(step(walk, subject, envelope, keys.present, former=keys.former), seen)
         newest = _later(told, newest)
     return ended(walk, newest), newest
 

@@ -13,13 +13,13 @@ from fleetbus.cli import exit_codes
 from fleetbus.cli.ceremony.charter import read_charter
 from fleetbus.cli.ceremony.keys import person_file
 from fleetbus.cli.ceremony.record import FleetRecord, read_record
-from fleetbus.cli.ceremony.rotation import is_prepared
+from fleetbus.cli.ceremony.rotation import is_prepared, is_raised
 from fleetbus.cli.confirm import confirm
 from fleetbus.cli.durations import Duration
 from fleetbus.cli.holding import holding
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.rotate_authority import rotate_authority
-from fleetbus.cli.rotate_publish import Changing, finish, raise_epoch, rotate
+from fleetbus.cli.rotate_publish import Changing, finish, raise_epoch, rotate, tell_bus
 from fleetbus.cli.table import Cell
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import BusUnavailable, NotFound, SettingsInvalid
@@ -186,18 +186,21 @@ def raise_epoch_command(
     For a controller that was restored from a backup, or whose key somebody else may have: clusters obey the new key
     alone, with lower serials too, and nothing of the former epoch. The controller's credential on the bus becomes
     another. Start the controller from this folder; once it has signed anew what it has stored, run the same again with
-    --no-wait left out, and the former key counts nowhere.
+    --no-wait left out, and the former key counts nowhere. Until then --to with a higher epoch raises it once more, as
+    when the bus knows of a later one than the backup.
     """
     record = read_record(folder)
-    if not record.resealing or is_prepared(folder):
+    changing = _changing(invocation, folder, root_key, timeout_s)
+    if is_prepared(folder) or not is_raised(record, at_least):
         consequence = f"what the fleet {record.fleet} was told with the present key is obeyed no more."
         confirm(invocation, consequence, record.fleet, yes=yes)
-        changing = _changing(invocation, folder, root_key, timeout_s)
         record = invocation.run_async(raise_epoch(changing, at_least, vault_token_file))
+    elif no_wait:
+        invocation.run_async(tell_bus(changing))
     if no_wait:
         invocation.output.say("Next: ", Cell(f"fleetbus keys raise-epoch --fleet-dir {folder}", "command"))
         return exit_codes.DONE
-    invocation.run_async(finish(_changing(invocation, folder, root_key, timeout_s)))
+    invocation.run_async(finish(changing))
     invocation.output.line(f"epoch {record.epoch} is ", Cell("in use", "good"))
     return exit_codes.DONE
 

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KnownKeys:
-    """`present` sign now; `ever` are these and those that have signed records of the audit chain before."""
+    """`present` sign now; `former` have signed records of the audit chain before."""
 
     present: tuple[str, ...] = ()
-    ever: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
+
+    @property
+    def ever(self) -> tuple[str, ...]:
+        return (*self.present, *self.former)
 
 
 def kept_keys(name: str) -> KnownKeys:
@@ -59,4 +63,4 @@ async def _read(reading: Awaitable[Sealed | None]) -> Sealed | None:
 
 
 def _keys(context: Context) -> KnownKeys:
-    return KnownKeys(context.signing_keys, (*context.signing_keys, *context.former_keys))
+    return KnownKeys(context.signing_keys, context.former_keys)

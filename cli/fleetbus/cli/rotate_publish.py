@@ -87,8 +87,13 @@ async def spread(changing: Changing, charter: Charter) -> None:
 
 
 async def finish(changing: Changing) -> str:
-    """Once the controller signs with the key that is in its place, no other is named any more."""
+    """Once the controller signs with the key that is in its place, no other is named any more.
+
+    Of a higher epoch the bus is told first, as whoever raised it may have been interrupted before.
+    """
     own = rotation.switch(changing.folder)
+    if changing.record.resealing:
+        await tell_bus(changing)
     async with changing.connect() as fleet:
         await wait_signing(fleet, own, changing.end_s, changing.clock)
     changing.output.line(f"the controller signs with {own}")
@@ -102,7 +107,7 @@ async def finish(changing: Changing) -> str:
 async def raise_epoch(changing: Changing, at_least: int, token_file: Path | None) -> FleetRecord:
     """A new key alone, a higher epoch, and another credential for the controller: all but the controller's own part.
 
-    The bus is told when it can be reached; else BusUnavailable, and `init --online` does it.
+    Interrupted, or without a bus (BusUnavailable), it goes on when it is called again; so does `finish`.
     """
     folder, output = changing.folder, changing.output
     changing.expect_root()
@@ -118,16 +123,21 @@ async def raise_epoch(changing: Changing, at_least: int, token_file: Path | None
         )
     rotation.switch(folder)
     output.line(f"epoch {record.epoch}, signed by {record.signing_keys[0]} alone")
+    await tell_bus(changing)
+    return record
+
+
+async def tell_bus(changing: Changing) -> None:
+    """The controller's former credential counts no more; as often as one likes. Raises BusUnavailable."""
     try:
-        await push_accounts(folder, (FLEET,), changing.clock)
+        await push_accounts(changing.folder, (FLEET,), changing.clock)
     except BusUnavailable as error:
         raise BusUnavailable(
             f"the bus still takes the controller's former credential: {error.message}",
             where=error.where,
-            remedy=f"start it, then fleetbus init --out {folder} --online",
+            remedy="start it, then run the same again",
         ) from error
-    output.line("bus told that the controller's former credential counts no more")
-    return record
+    changing.output.line("bus told that the controller's former credential counts no more")
 
 
 def _is_switched(changing: Changing) -> bool:

@@ -20,6 +20,7 @@ from fleetbus.runtime.ports import Bus, Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.api import MAX_REASON
 from fleetbus.schemas.audit import (
+    MOST_NUMBER,
     ORIGIN,
     OUTCOME_DONE,
     OUTCOME_REFUSED,
@@ -41,6 +42,8 @@ _ATTEMPTS = 5
 _PAUSE_S = 0.05
 _LOOK_BACK = 512
 """How far back in the stream the newest record of ours is looked for, among those that somebody else put there."""
+_MOST_OF_OTHERS = MOST_NUMBER // 2
+"""No chain is as long: who has stolen a key and gives a record the last number would have the chain end there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +109,18 @@ class AuditChain:
     """Continues the fleet's chain, one batch at a time."""
 
     def __init__(
-        self, bus: Bus, clock: Clock, fleet: str, key: SigningKey, former: Collection[str] = ()
+        self,
+        bus: Bus,
+        clock: Clock,
+        fleet: str,
+        key: SigningKey,
+        former: Collection[str] = (),
+        beside: Collection[str] = (),
     ) -> None:
-        """`former`: public keys that have signed the chain before this one."""
+        """`former`: public keys that have signed the chain before; `beside`: those that may sign it as well now."""
         self.public_key = public_key(key)
-        self.keys = tuple(dict.fromkeys((self.public_key, *former)))
+        self._present = tuple(dict.fromkeys((self.public_key, *beside)))
+        self.keys = tuple(dict.fromkeys((*self._present, *former)))
         """Those that have signed it: the present one first."""
         self._bus = bus
         self._clock = clock
@@ -196,18 +206,24 @@ class AuditChain:
             return ORIGIN
         after = max(0, last.sequence - _LOOK_BACK)
         recent = await self._bus.get_many(stream, subjects.ALL_AUDITS, after=after, limit=_LOOK_BACK)
-        ours = [link for one in (*recent, last) if (link := self._link(one, verified=True))]
-        # After a change of keys that nobody has told of, none is signed by one that is known.
-        any_ = ours or [link for one in (*recent, last) if (link := self._link(one, verified=False))]
-        return max(any_, key=lambda link: link.number, default=ORIGIN)
+        # A former key's count until a present one has signed. After a change of keys that nobody has told of, none
+        # is signed by one that is known.
+        judged = ((self._present, MOST_NUMBER), (self.keys, _MOST_OF_OTHERS), (None, _MOST_OF_OTHERS))
+        for keys, below in judged:
+            found = [link for one in (*recent, last) if (link := _link(one, keys)) and link.number < below]
+            if found:
+                return max(found, key=lambda link: link.number)
+        return ORIGIN
 
-    def _link(self, message: Message, *, verified: bool) -> Link | None:
-        number = subjects.parse_audit(message.subject)
-        if number is None:
+
+def _link(message: Message, keys: Collection[str] | None) -> Link | None:
+    """Where a record stands, if one of `keys` has signed it; None for all of them: whoever has."""
+    number = subjects.parse_audit(message.subject)
+    if number is None:
+        return None
+    if keys is not None:
+        try:
+            verify(message.subject, message.data, keys)
+        except FleetbusError:
             return None
-        if verified:
-            try:
-                verify(message.subject, message.data, self.keys)
-            except FleetbusError:
-                return None
-        return Link(number, digest(message.data.partition(b"\n")[2]))
+    return Link(number, digest(message.data.partition(b"\n")[2]))

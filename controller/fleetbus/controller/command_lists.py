@@ -76,7 +76,7 @@ class CommandLists:
     async def change(
         self, cluster: str, change: Callable[[Commands], Commands], audit: Entry | None = None
     ) -> None:
-        """Publish what `change` makes of the cluster's list, unless it is the same.
+        """Publish what `change` makes of the cluster's list, unless it is the same and agents can read it.
 
         The audit record of what somebody asked for is written first: no order goes out without one.
         Raises NotFound, Refused, and BusUnavailable when it is not known whether it was written.
@@ -94,7 +94,7 @@ class CommandLists:
             last = self._known.command_lists.get(view.id)
             before = last.commands if last else ()
             after = change(before)
-            if after == before and ("command", view.id) not in self._known.displaced:
+            if after == before and not self._is_unheard(view):
                 return
             if audit is not None:
                 await self._audit.write((), (audit,))
@@ -190,11 +190,17 @@ class CommandLists:
         """Say in an event of every command that it was issued, each once, until cancelled."""
         for view in self._known.clusters():
             self._say.add(view.id.name)
-            if ("command", view.id) in self._known.displaced:
+            if self._is_unheard(view):
                 self._tell.add(view.id.name)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._say.run())
             tasks.create_task(self._tell.run())
+
+    def _is_unheard(self, view: ClusterView) -> bool:
+        """Whether no agent believes what stands in the mailbox: it was displaced, or is of an epoch that is over."""
+        last = self._known.command_lists.get(view.id)
+        is_over = last is not None and last.epoch != self._fence.term.epoch
+        return is_over or ("command", view.id) in self._known.displaced
 
     async def _tell_again(self, cluster: str) -> None:
         """Raises BusUnavailable; it is tried again then."""

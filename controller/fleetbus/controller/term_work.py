@@ -97,8 +97,9 @@ async def _begin(fleet: Fleet, fence: Fence) -> _Begun:
     sealed = await agreed(bus, fleet.name, fleet.root, fence.term.epoch, own, fleet.charter)
     charter = sealed.charter if sealed else None
     seal = Seal.of(fleet.signing_key, (*fleet.former_keys, *(charter.publish if charter else ())))
-    ever = (*fleet.former_keys, *(charter.ever if charter else ()))
-    audit = AuditChain(bus, fleet.clock, fleet.name, fleet.signing_key, ever)
+    beside, before = (charter.publish, charter.former) if charter else ((), ())
+    former = (*fleet.former_keys, *before)
+    audit = AuditChain(bus, fleet.clock, fleet.name, fleet.signing_key, former, beside)
     is_news = sealed is not None and await publish_charter(bus, fence, audit, fleet.name, fleet.root, sealed)
     if len(seal.keys) > 1:
         await reseal(bus, fence, audit, seal)

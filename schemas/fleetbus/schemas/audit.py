@@ -16,7 +16,7 @@ from pydantic import Field
 
 from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import canonical, digest, parse_json
-from fleetbus.schemas.errors import FleetbusError, MessageMalformed
+from fleetbus.schemas.errors import FleetbusError, MessageMalformed, SignatureRefused
 from fleetbus.schemas.models import Count, Moment, Received
 from fleetbus.schemas.requests import actions_of, stated_by
 from fleetbus.schemas.signing import Sign, unverified, verify
@@ -28,6 +28,7 @@ OUTCOME_ORDERED: Final = "ordered"
 OUTCOME_REFUSED: Final = "refused"
 OUTCOMES: Final = (OUTCOME_DONE, OUTCOME_ORDERED, OUTCOME_REFUSED)
 
+MOST_NUMBER: Final = 2**53
 MOST_FINDINGS = 50
 
 ACTED_ON_WITHIN: Final = timedelta(minutes=5)
@@ -51,7 +52,7 @@ class AuditRecord(Received):
     """
 
     fleet: str
-    number: int = Field(ge=1, le=2**53)
+    number: int = Field(ge=1, le=MOST_NUMBER)
     previous: str
     """Digest of the record before it."""
     at: Moment
@@ -126,6 +127,7 @@ class Walk:
     """How far a chain was looked at. `last` None: it may begin anywhere; ORIGIN: it must begin with the first.
 
     At most MOST_FINDINGS are kept, all are counted. `unsigned`: changes in an operator's name that he has not signed.
+    `is_present`: a present key has signed, so from here on no former one counts.
     """
 
     last: Link | None = ORIGIN
@@ -133,6 +135,7 @@ class Walk:
     records: int = 0
     wrong: int = 0
     unsigned: int = 0
+    is_present: bool = False
     findings: tuple[Finding, ...] = ()
 
     def found(self, number: int, message: str) -> Walk:
@@ -140,10 +143,18 @@ class Walk:
         return replace(self, findings=kept, wrong=self.wrong + 1)
 
 
-def step(walk: Walk, subject: str, envelope: bytes, keys: Collection[str] | None, fleet: str = "") -> Walk:
+def step(
+    walk: Walk,
+    subject: str,
+    envelope: bytes,
+    keys: Collection[str] | None,
+    fleet: str = "",
+    former: Collection[str] = (),
+) -> Walk:
     """The walk with one record more, in the order in which they are stored.
 
-    `keys` None: whoever signed it; `fleet` empty: of whichever.
+    `keys` None: whoever signed it; `fleet` empty: of whichever. `former` keys count until one of `keys` has signed:
+    whoever has stolen one of them could write the chain's end anew otherwise.
     """
     number = subjects.parse_audit(subject)
     if number is None:
@@ -152,7 +163,7 @@ def step(walk: Walk, subject: str, envelope: bytes, keys: Collection[str] | None
     content = envelope.partition(b"\n")[2]
     here = Link(number, digest(content))
     try:
-        signed = unverified(envelope) if keys is None else verify(subject, envelope, keys)
+        walk, signed = _opened(walk, subject, envelope, keys, former)
         record = AuditRecord.from_bytes(signed)
     except FleetbusError as error:
         return _continued(walk.found(number, error.message), here)
@@ -165,6 +176,26 @@ def step(walk: Walk, subject: str, envelope: bytes, keys: Collection[str] | None
     if last is not None and number == last.number + 1 and record.previous != last.digest:
         walk = walk.found(number, f"it does not continue record {last.number} as that stands")
     return _continued(walk, here)
+
+
+def _opened(
+    walk: Walk, subject: str, envelope: bytes, keys: Collection[str] | None, former: Collection[str]
+) -> tuple[Walk, bytes]:
+    """Raises Refused when nobody signed it who may sign this far."""
+    if keys is None:
+        return walk, unverified(envelope)
+    try:
+        signed = verify(subject, envelope, keys)
+    except SignatureRefused as error:
+        if not former:
+            raise
+        signed = verify(subject, envelope, former)
+        if walk.is_present:
+            raise SignatureRefused(
+                "a former key signed it, after the present one had signed others"
+            ) from error
+        return walk, signed
+    return replace(walk, is_present=True), signed
 
 
 def _signed_by_its_actor(walk: Walk, record: AuditRecord) -> Walk:

@@ -67,11 +67,6 @@ class Charter(Received):
     def __str__(self) -> str:
         return written(self.order)
 
-    @property
-    def ever(self) -> tuple[str, ...]:
-        """Every key that may have signed something in the audit chain."""
-        return tuple(dict.fromkeys((*self.publish, *self.former)))
-
     def expect_epoch(self, epoch: int, what: str) -> None:
         """Raises Stale or SignatureRefused: the root alone says which epoch it is."""
         if epoch < self.epoch:

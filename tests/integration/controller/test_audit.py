@@ -361,6 +361,26 @@ async def test_a_cut_end_shows_as_far_as_the_documentation_says(bus: NatsBus) ->
     assert [one.number for one in walked(await copied(bus, 4)).findings] == [4]
 
 
+@pytest.mark.parametrize("number", [2**53, 2**53 - 1, 900])
+async def test_a_stolen_former_key_does_not_turn_the_chain(bus: NatsBus, number: int) -> None:
+    """Also where nobody could go on: behind the last number of all."""
+    former, stolen = public_key(SIGNING_KEY), signer(SIGNING_KEY)
+    await AuditChain(bus, CLOCK, FLEET, SIGNING_KEY).write((), [Entry(Author("ana", "apply"))])
+    forged = unverified((await bus.get_many(DOCUMENTS.name, subjects.ALL_AUDITS))[0].data)
+    subject, envelope, _ = sealed(
+        AuditRecord.from_bytes(forged).model_copy(update={"number": number}), stolen
+    )
+    key = SigningKey.generate()
+    if number == 900:
+        await AuditChain(bus, CLOCK, FLEET, key, [former]).write((), [Entry(Author("ana", "apply"))])
+    await bus.put(Put(subject, envelope))
+    anew = AuditChain(bus, CLOCK, FLEET, key, [former])
+    before = (await anew.newest()).number
+    assert before == (2 if number == 900 else 1)
+    await anew.write((), [Entry(Author("ana", "apply"))])
+    assert (await AuditChain(bus, CLOCK, FLEET, key, [former]).newest()).number == before + 1
+
+
 async def test_a_record_that_somebody_else_signs_does_not_turn_the_chain(bus: NatsBus) -> None:
     chain = AuditChain(bus, CLOCK, FLEET, SIGNING_KEY)
     await chain.write((), [Entry(Author("ana", "apply"))])

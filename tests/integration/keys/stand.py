@@ -45,12 +45,14 @@ from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
 from fleetbus.schemas.audit import ORIGIN, Walk, step
 from fleetbus.schemas.capabilities.clusters import CONNECTED, SYNCED
+from fleetbus.schemas.capabilities.commands import CommandOrder
 from fleetbus.schemas.charter import Charter
 from fleetbus.schemas.credentials import Credential
+from fleetbus.schemas.desired import CommandList
 from fleetbus.schemas.enrolment import JoinToken
 from fleetbus.schemas.signing import unverified
 from fleetbus.schemas.states import Facts, State
-from fleetbus.schemas.streams import STATE
+from fleetbus.schemas.streams import DESIRED, STATE
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import CLOCK, FleetServer, admitted
 from tests.simulation.fleet import agent_state_definition
@@ -200,6 +202,19 @@ class Stand:
                 found.append(Facts.from_json({"kubernetesVersion": "", **body}))
         return found
 
+    async def run_command(self, name: str) -> None:
+        """One that stays open, as nobody executes it here."""
+        async with folder_fleet(self.folder) as fleet:
+            await fleet.run_command(CommandOrder(cluster=name, driver="rehearsal"))
+
+    async def told_commands(self, name: str) -> tuple[int, int]:
+        """The epoch of a cluster's list of commands, and how many are in it."""
+        async with self.bus() as bus:
+            message = await bus.get_last(DESIRED.name, subjects.command(ClusterId("main", name)))
+            assert message is not None
+            told = CommandList.from_bytes(unverified(message.data))
+            return told.epoch, len(told.commands)
+
     async def audit_is_whole(self) -> bool:
         """Whether the chain, under all keys that the root names, proves itself from its beginning."""
         sealed = read_charter(self.folder, self.record)
@@ -209,7 +224,8 @@ class Stand:
             async for page in pages:
                 for row in page.rows:
                     one = stored(row)
-                    walk = step(walk, one.subject, one.envelope, sealed.charter.ever)
+                    keys, former = sealed.charter.publish, sealed.charter.former
+                    walk = step(walk, one.subject, one.envelope, keys, former=former)
         # Of what was changed nothing is the controller's word alone.
         return walk.wrong == 0 and walk.unsigned == 0 and walk.records > 0
 

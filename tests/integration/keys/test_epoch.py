@@ -7,10 +7,14 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
+from fleetbus.cli import rotate_publish
 from fleetbus.cli.ceremony.folder import credential_file
 from fleetbus.cli.rotate_publish import finish, raise_epoch
 from fleetbus.controller.leader import TermRecord
 from fleetbus.schemas import subjects
+from fleetbus.schemas.errors import BusUnavailable
 from fleetbus.schemas.streams import DESIRED
 from tests.bus_server import CLOCK
 from tests.integration.keys.stand import SOON_S, Stand
@@ -42,6 +46,7 @@ async def test_agents_follow_the_restored_controller_and_not_the_stolen_copy(
         await stand.until_answered()
         a, away = await stand.join("a", "away")
         await stand.until_synced("a", "away")
+        await stand.run_command("a")
     copy, former = stolen(stand, tmp_path / "copy"), signing_key(stand)
     await away.stop()
 
@@ -53,6 +58,8 @@ async def test_agents_follow_the_restored_controller_and_not_the_stolen_copy(
         await until_holding(stand, a)
         await stand.until_synced("a")
         assert a.accepted()[0] == 2
+        # The list of commands that were open comes with the new epoch, too.
+        await until_told_commands(stand, "a", (2, 1))
     # As it was, the copy has no way onto the bus any more. With one it leads, but no document is signed for it.
     async with stand.controller(copy) as program:
         await refused_by_the_bus(copy)
@@ -115,6 +122,33 @@ async def test_a_controller_with_an_older_folder_says_so_and_ends(stand: Stand, 
     said = (copy / "log").read_text().splitlines()[-1]
     assert "does not name this controller's key" in said
     assert "fleetbus keys raise-epoch" in said
+
+
+async def test_a_raise_that_was_interrupted_before_the_bus_heard_of_it_still_shuts_the_former_credential_out(
+    stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = stolen(stand, tmp_path / "copy")
+
+    async def killed(*_: object) -> None:
+        raise BusUnavailable("no server")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rotate_publish, "push_accounts", killed)
+        with pytest.raises(BusUnavailable, match="still takes"):
+            await raise_epoch(stand.changing(), 1, None)
+    async with stand.controller():
+        await finish(stand.changing())
+    async with stand.controller(copy):
+        await refused_by_the_bus(copy)
+
+
+async def until_told_commands(stand: Stand, name: str, told: tuple[int, int]) -> None:
+    """Until the cluster's list is of this epoch and length, and its agent refuses nothing."""
+
+    async def accepted() -> bool:
+        return (await stand.told_commands(name), (await stand.facts(name))[0].refused) == (told, "")
+
+    assert await wait_until(accepted, CLOCK, SOON_S), await stand.facts(name)
 
 
 async def refused_by_the_bus(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetbus.cli import rotate_publish
 from fleetbus.cli.ceremony import authority, rotation
 from fleetbus.cli.ceremony.charter import ensure_charter, read_charter
 from fleetbus.cli.ceremony.folder import charter_file, credential_file, seed_file
@@ -20,7 +21,7 @@ from fleetbus.controller.settings import load_settings
 from fleetbus.runtime.certificates import is_issued_by, make_authority, split
 from fleetbus.schemas.accounts import FLEET
 from fleetbus.schemas.charter import Charter
-from fleetbus.schemas.errors import NotFound, NotPossible, SettingsInvalid
+from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPossible, SettingsInvalid
 from fleetbus.schemas.nkeys import public_key
 from tests.founding import NOW, founded
 from tests.unit.cli.fleet_of_three import Answers, run
@@ -101,6 +102,54 @@ def test_a_higher_epoch_has_a_new_key_alone_and_another_credential(folder: Path)
     rotation.finish(folder)
     assert "formerSigningKeys" not in json.loads((folder / "controller.json").read_text())
     assert rotation.raise_epoch(folder, 9).epoch == 9
+
+
+def test_a_higher_epoch_that_was_interrupted_leaves_no_former_credential_in_use(folder: Path) -> None:
+    """Between the record and the credential's file: the second run takes the file away, and only the revoked one."""
+    credential = credential_file(folder, "controller")
+    former = credential.read_bytes()
+    raised = rotation.raise_epoch(folder)
+    credential.write_bytes(former)
+    assert rotation.raise_epoch(folder) == raised
+    assert not credential.exists()
+    made = founded(folder, PLAN)
+    assert not made.revoked_at(FLEET, made.controller)
+    rotation.raise_epoch(folder)
+    assert credential.exists()
+
+
+def test_an_epoch_that_is_too_low_is_raised_again_before_it_is_in_use(folder: Path) -> None:
+    """A backup knows less than the bus; and the new key can be stolen while the memory is signed anew."""
+    first = signs_with(folder)
+    low = rotation.raise_epoch(folder)
+    assert rotation.raise_epoch(folder, 2) == low
+    high = rotation.raise_epoch(folder, 4)
+    assert (high.epoch, high.resealing) == (4, (first, *low.signing_keys))
+    founded(folder, PLAN)
+    rotation.switch(folder)
+    higher = rotation.raise_epoch(folder, 5)
+    assert higher.resealing == (first, *low.signing_keys, *high.signing_keys)
+    founded(folder, PLAN)
+    rotation.switch(folder)
+    assert set(read_mandate(load_settings(folder / "controller.json")).former) == set(higher.resealing)
+
+
+def test_a_higher_epoch_is_not_in_use_before_the_bus_has_heard_of_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the command is run: the former credential is a way in until the bus knows that it is not."""
+    told: list[Path] = []
+
+    async def unheard(folder: Path, *_: object) -> None:
+        told.append(folder)
+        raise BusUnavailable("no server")
+
+    monkeypatch.setattr(rotate_publish, "push_accounts", unheard)
+    for count, more in enumerate((["--yes"], ["--no-wait"], []), start=1):
+        ran = run(Answers(), "keys", "raise-epoch", "--fleet-dir", str(folder), *more)
+        assert (ran.code != 0, len(told)) == (True, count)
+        assert "the bus still takes the controller's former credential" in ran.err
+    assert (read_record(folder).epoch, rotation.is_prepared(folder)) == (2, False)
 
 
 def test_a_controller_takes_no_key_and_no_charter_that_do_not_fit(folder: Path) -> None:

@@ -55,8 +55,15 @@ def finish(folder: Path) -> None:
         _write(folder, record, record.naming((own,)).model_copy(update={"resealing": ()}))
 
 
+def is_raised(record: FleetRecord, at_least: int) -> bool:
+    """Whether an epoch that is high enough was begun, and the former key's word may still be in the memory."""
+    return bool(record.resealing) and record.epoch >= at_least
+
+
 def raise_epoch(folder: Path, at_least: int = 0) -> FleetRecord:
     """A new key alone, in an epoch that was never used. Interrupted, it goes on with the epoch that it has begun.
+
+    Unless that is below `at_least`, as when the bus knows of higher ones: then it begins another one.
 
     What the former keys have signed is still read by the controller, until it has signed it anew; its credential on
     the bus is revoked, as a copy of the folder has it too. Any rotation that was under way is forgotten.
@@ -64,11 +71,14 @@ def raise_epoch(folder: Path, at_least: int = 0) -> FleetRecord:
     with changing(folder):
         record = read_record(folder)
         file = _next_file(folder)
-        if file.is_file() and record.signing_keys == (public_key(read_key(file)),):
+        begun = file.is_file() and record.signing_keys == (public_key(read_key(file)),)
+        if begun and is_raised(record, at_least):
+            if record.revoked_at(FLEET, record.controller):
+                credential_file(folder, "controller").unlink(missing_ok=True)
             return record
         file.unlink(missing_ok=True)
         made = public_key(ensure_key(file))
-        former = tuple(key for key in record.signing_keys)
+        former = tuple(dict.fromkeys((*record.resealing, *record.signing_keys)))
         raised = record.naming((made,)).revoking((FLEET,), [record.controller])
         epoch = max(record.epoch + 1, at_least)
         changed = raised.model_copy(update={"epoch": epoch, "resealing": former})
