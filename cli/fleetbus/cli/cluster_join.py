@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from fleetbus.cli.cluster_vault import has_owners_token, wait_enrolled, write_va
 from fleetbus.cli.confirm import confirm
 from fleetbus.cli.durations import Duration
 from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.known_keys import known_keys
 from fleetbus.cli.output import Output
 from fleetbus.client import load_context
 from fleetbus.runtime.clock import SystemClock
@@ -218,6 +219,9 @@ async def _join(invocation: Invocation, name: str, chosen: Chosen) -> int:
         await _ensure_realm(chosen.folder, chosen, output)
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(invocation.fleet())
+        if chosen.folder is None:
+            keys = (await known_keys(fleet, invocation.context)).present
+            pinned = replace(pinned, controller_keys=keys)
         if not chosen.into_cluster:
             manifests = await _objects(chosen, None)
             token = await admitted(fleet, request, pinned)

@@ -105,9 +105,10 @@ async def _until(missing: Callable[[], Awaitable[str]], end_s: float, clock: Clo
 
 
 def _is_connected(row: Row) -> bool:
-    """Also who was so by the last that was known: a controller that has just begun has heard nobody yet."""
+    """Also who was so by the last that was known, as a controller that has just begun has heard nobody yet; and who
+    is heard, where the servers' own word on connections is missing or held back."""
     said = view.condition(row.document, CONNECTED).get("status") == "True"
-    return said or bool(row.live.get("connected"))
+    return said or bool(row.live.get("connected")) or bool(row.live.get("responsive"))
 
 
 def _order(text: str) -> Order:

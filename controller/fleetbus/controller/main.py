@@ -166,11 +166,18 @@ async def _under_mandates(
     current: Current, mandate: Mandate, clock: Clock, bus: NatsBus, run: Callable[..., Awaitable[None]]
 ) -> None:
     """For ever: another key or charter is another life as leader, on the same connection."""
+    found = mandate
+
+    async def changed() -> None:
+        nonlocal found
+        found = await until_changed(current, mandate, clock)
+
     while True:
-        settings = current.settings().model_copy(update={"former_signing_keys": mandate.former})
+        settings = await asyncio.to_thread(current.settings)
+        settings = settings.model_copy(update={"former_signing_keys": mandate.former})
         acting = run(settings, bus, signing_key=mandate.key, charter=mandate.charter, holder=this_holder())
-        await first(acting, until_changed(current, mandate, clock))
-        before, mandate = mandate, await asyncio.to_thread(read_mandate, current.settings())
+        await first(acting, changed())
+        before, mandate = mandate, found
         if mandate.credential != before.credential:
             try:
                 await bus.change_credential(mandate.credential)

@@ -56,8 +56,8 @@ def expect_named(key: str, charter: Charter) -> None:
         )
 
 
-async def until_changed(current: Current, acting: Mandate, clock: Clock) -> None:
-    """Until the settings name another one. While they cannot be read, or do not fit together, this one stays."""
+async def until_changed(current: Current, acting: Mandate, clock: Clock) -> Mandate:
+    """The one that the settings name next. While they cannot be read, or do not fit together, this one stays."""
     said = ""
     while True:
         await clock.sleep(clock.jitter(LOOK_EVERY_S))
@@ -71,7 +71,7 @@ async def until_changed(current: Current, acting: Mandate, clock: Clock) -> None
         said = ""
         if found != acting:
             _log.info("another key or charter", key=public_key(found.key), epoch=found.epoch)
-            return
+            return found
 
 
 def _charter(settings: Settings) -> Sealed | None:

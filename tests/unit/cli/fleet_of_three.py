@@ -19,6 +19,7 @@ from fleetbus.schemas import api
 from fleetbus.schemas.approvals_api import ApprovalResult, ApprovalRow, ApprovalsResult
 from fleetbus.schemas.audit import ORIGIN, AuditRecord, Link, sealed
 from fleetbus.schemas.capabilities.commands import CommandOrder, CommandRow
+from fleetbus.schemas.charter import Sealed
 from fleetbus.schemas.enrolment_api import (
     AdmittedTokenResult,
     ApproveRequest,
@@ -237,6 +238,7 @@ class Answers:
     newest: str = ""
     admitted: AdmittedTokenResult | None = None
     enrolments: EnrolmentsResult = field(default_factory=EnrolmentsResult)
+    charter: Sealed | None = None
     approvals: ApprovalsResult = field(default_factory=lambda: ApprovalsResult(fleet="demo"))
     unasked: tuple[ApprovalRow, ...] = ()
     """What a controller answers besides."""
@@ -283,6 +285,9 @@ class FleetOfThree:
 
     async def explain(self, name: str, *, cluster: str = "", kind: str = "Bundle") -> api.Explained:
         return self.answers.explained
+
+    async def charter(self, root: str, fleet: str) -> Sealed | None:
+        return self.answers.charter
 
     async def overview(self) -> api.Overview:
         if self.answers.fails:

@@ -15,15 +15,19 @@ from nacl.signing import SigningKey
 
 from fleetbus.agent.enrol import joined_values
 from fleetbus.agent.settings import parse_settings
+from fleetbus.cli.ceremony import rotation
+from fleetbus.cli.ceremony.charter import ensure_charter, read_charter
 from fleetbus.cli.ceremony.closing import revoke_keys
 from fleetbus.cli.ceremony.folder import read_token
+from fleetbus.cli.ceremony.handing import context
 from fleetbus.cli.ceremony.init import FleetPlan
 from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.join import JoinRequest, Pinned, join_token, joining_objects, secret
-from fleetbus.cli.ceremony.keys import FolderKeys
+from fleetbus.cli.ceremony.keys import FolderKeys, person_file
 from fleetbus.cli.ceremony.manifests import agent_manifests
 from fleetbus.cli.ceremony.realm import ensure_realm
 from fleetbus.cli.ceremony.record import FOR_EVER, changing, read_record, write_record
+from fleetbus.client.context import load_context, save_context
 from fleetbus.controller.settings import load_settings
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment import CredentialAnswer, JoinToken, VaultPlace, key_of_token
@@ -82,6 +86,21 @@ def test_a_controller_that_is_not_the_known_one_makes_no_token() -> None:
         join_token(JoinRequest("prod-us"), KEY, admitted(controllerKeys=(other,)), PINNED)
     with pytest.raises(DocumentInvalid):
         JoinRequest("7")
+
+
+def test_a_context_of_before_a_change_of_keys_learns_them_from_the_root(folder: Path) -> None:
+    """And keeps them: the next command needs no bus for that, and takes no older word."""
+    record = read_record(folder)
+    save_context(context(folder, record, "demo", "admin", person_file(folder, record, "admin")))
+    before = record.signing_keys
+    new = rotation.prepare(folder)
+    asyncio.run(ensure_charter(folder, NOW))
+    given = admitted(controllerKeys=(*before, new), root=record.operator)
+    told = Answers(admitted=given, charter=read_charter(folder, record))
+    assert run(replace(told, charter=None), "cluster", "join", "prod-us").code == 1
+    ran = run(told, "cluster", "join", "prod-us")
+    assert ran.code == 0, ran.err
+    assert JoinToken.from_text(ran.out).controller_keys == (*before, new) == load_context().signing_keys
 
 
 def test_another_root_makes_no_token() -> None:
