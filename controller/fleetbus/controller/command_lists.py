@@ -92,7 +92,8 @@ class CommandLists:
             if view.id in self._doubtful:
                 await self._read_again(view.id)
             last = self._known.command_lists.get(view.id)
-            before = last.commands if last else ()
+            # A name may be another cluster's by now, for which nobody has ordered what the former one was told.
+            before = last.commands if last and last.cluster == uid_of(view) else ()
             after = change(before)
             if after == before and not self._is_unheard(view):
                 return
@@ -138,6 +139,19 @@ class CommandLists:
 
     def _now(self) -> datetime:
         return self._time.to_sign()
+
+    async def forget(self, cluster: subjects.ClusterId) -> None:
+        """Take the list of a cluster that left away: what comes under its name was ordered nothing.
+
+        Raises BusUnavailable.
+        """
+        async with self._locks[cluster.name]:
+            view = self._known.cluster(cluster.name)
+            if view is not None and view.id == cluster and not view.document.deleting:
+                return
+            await self._bus.purge(DESIRED.name, subjects.command(cluster))
+            self._doubtful.discard(cluster)
+            self._known.put_commands(cluster, None)
 
     async def _read_again(self, cluster: subjects.ClusterId) -> None:
         """What stands in a mailbox whose last write was not acknowledged: nothing that was told may be dropped.
@@ -210,7 +224,11 @@ class CommandLists:
     async def _say_issued(self, cluster: str) -> None:
         """Raises BusUnavailable and SequenceConflict; it is tried again then."""
         view = self._known.cluster(cluster)
-        if view is None or view.commands is None or view.document.deleting:
+        if view is None or view.commands is None:
+            return
+        if view.document.deleting:
+            # Whoever took it out of the fleet did not come so far.
+            await self.forget(view.id)
             return
         since = self._time.to_sign() - _LOOK_BACK
         listed = [command for command in view.commands.commands if command.issued_at > since]

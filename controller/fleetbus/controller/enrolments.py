@@ -69,9 +69,10 @@ class Enrolments:
         )
         return record.model_copy(update={"member": self._member(cluster, record.member)})
 
-    def records(self) -> Iterator[Enrolment]:
-        """All that have a record, by name; none of a name that a cluster of another realm has by now."""
-        for cluster in sorted(self._kept, key=lambda one: (one.name, one.realm)):
+    def records(self, name: str = "") -> Iterator[Enrolment]:
+        """All that have a record, or those of one name; none of a name that a cluster of another realm has by now."""
+        there = [one for one in self._kept if name in ("", one.name)]
+        for cluster in sorted(there, key=lambda one: (one.name, one.realm)):
             try:
                 record = self.read(cluster)
             except NotPossible:

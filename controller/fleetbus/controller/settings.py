@@ -15,7 +15,7 @@ from fleetbus.controller.manifests_yaml import load_documents
 from fleetbus.runtime.private_files import check_proxy
 from fleetbus.schemas.bus_address import parse_addresses
 from fleetbus.schemas.credentials import Credential, parse_credential
-from fleetbus.schemas.enrolment import VaultPlace
+from fleetbus.schemas.enrolment import MOST_LIFETIME_S, VaultPlace
 from fleetbus.schemas.errors import FleetbusError, SettingsInvalid
 from fleetbus.schemas.models import Written
 from fleetbus.schemas.nkeys import key_of_seed
@@ -68,7 +68,7 @@ class Settings(Written):
         description="Folder of the seeds with which clusters' users are made; else Vault's transit.",
     )
     credential_lifetime_s: float = Field(
-        default=LIFETIME_S, gt=0, le=30 * 24 * 3600, description="How long a cluster's user lives, at most."
+        default=LIFETIME_S, gt=0, le=MOST_LIFETIME_S, description="How long a cluster's user lives, at most."
     )
     vault_address: str = ""
     vault_ca_file: Path | None = None

@@ -237,6 +237,13 @@ CODES: Final[tuple[Code, ...]] = (
         "A restored or copied cluster must join under a name of its own.",
     ),
     Code(
+        "FB3015",
+        "Many revoked keys",
+        "The token of an account on the bus names nearly as many revoked keys as it has room for; then no more can be "
+        "revoked there.",
+        'See "When the list is full" in docs/security/revocation.md.',
+    ),
+    Code(
         "FB4001",
         "Vault unavailable",
         "Vault is sealed, away or overloaded. Secrets that clusters have stay; it is tried again.",

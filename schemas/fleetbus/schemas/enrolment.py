@@ -26,10 +26,16 @@ DEFAULT_TOKEN_TTL_S = 3600
 LATE_S = 24 * 3600
 """For so long a token that has expired still reaches the controller, which refuses it and tells of it."""
 
+MOST_LIFETIME_S = 30 * 24 * 3600
+"""No member's user on the bus lives longer, whatever a controller's settings say."""
+USERS_GONE_S = MOST_LIFETIME_S + 2 * 24 * 3600
+"""So long after a key was revoked no user of it lives, also by clocks that differ by a day or two."""
+
 MAX_TOKENS = 8
 """Tokens that may be open for one name at a time."""
 MAX_FORMER = 16
-"""Keys that a member had before, and that are remembered; their users on the bus end within a day."""
+"""Keys that a member had before, and that are remembered. Older ones still have a renewer on the bus, which gets
+nothing by it: a name's renewals are for its member's key."""
 MAX_CLAIMS = 8
 """Others that claim a name and are remembered; further ones are refused all the same."""
 

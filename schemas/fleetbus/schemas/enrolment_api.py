@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field
 
 from fleetbus.schemas.api import MAX_REASON
 from fleetbus.schemas.enrolment import DEFAULT_TOKEN_TTL_S, MAX_TOKEN_TTL_S, Left, VaultPlace
+from fleetbus.schemas.errors import NotPossible
 from fleetbus.schemas.models import Moment, Received, Written
 
 
@@ -91,7 +93,7 @@ class EnrolmentRow(Received):
     expires_at: Moment | None = None
     message: str = ""
     former_keys: tuple[str, ...] = ()
-    """Those that were a member's of this name once: revoked, or given up for another."""
+    """Those that were a member's of this name once: given up for another, or revoked so lately that a user may live."""
     proof: str = Field(default="", repr=False)
     """This row once more, as the controller has signed it for the name's subject; of one that was asked for by name."""
 
@@ -101,3 +103,8 @@ class EnrolmentsResult(Received):
 
     vault: VaultPlace | None = None
     rows: tuple[EnrolmentRow, ...] = ()
+
+
+def known_in_several(name: str, realms: Iterable[str]) -> NotPossible:
+    """Which of them is meant must be said."""
+    return NotPossible(f"`{name}` is known in the realms {', '.join(sorted(realms))}", remedy="give --realm")

@@ -21,7 +21,8 @@ from fleetbus.schemas.nkeys import Kind, verify_key
 
 VERSION = 2
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
-_MOST_BYTES = 512 * 1024
+_MOST_BYTES = 1024 * 1024
+"""As in one message of the bus, which brings each token to the servers."""
 _ISSUERS: Mapping[str, Kind] = {
     "operator": Kind.OPERATOR,
     "account": Kind.OPERATOR,

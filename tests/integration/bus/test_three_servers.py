@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from fleetbus.cli.ceremony.closing import revoke_keys
+from fleetbus.cli.ceremony.closing import revoke_keys, see_closed
 from fleetbus.cli.ceremony.folder import server_folder
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
 from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.keys import FolderKeys, read_credential
-from fleetbus.cli.ceremony.online import make_streams, push_accounts, reload_servers
+from fleetbus.cli.ceremony.online import make_streams, push_accounts, reload_servers, system_bus
 from fleetbus.cli.ceremony.record import Node
 from fleetbus.local.nats import NatsServer
 from fleetbus.local.ports import free_port, is_free
@@ -28,6 +28,7 @@ from fleetbus.runtime.nats_probe import certificate_ends_at
 from fleetbus.runtime.ports import Put
 from fleetbus.runtime.trust import Trust
 from fleetbus.schemas import subjects
+from fleetbus.schemas.connections import Connection
 from fleetbus.schemas.errors import BusUnavailable
 from fleetbus.schemas.streams import STREAMS
 from fleetbus.schemas.subjects import ClusterId
@@ -167,6 +168,30 @@ async def test_every_server_knows_who_is_revoked(three: ThreeServers) -> None:
         async with NatsBus(replace(three.agents[C2], servers=(server,)), CLOCK) as agent:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(agent.wait_connected(), 1)
+
+
+async def test_what_is_open_on_one_server_is_closed_though_another_is_silent(three: ThreeServers) -> None:
+    """Of a key that nobody revoked, so that no server does it by itself; then the silent one is what is wrong."""
+    await three.servers[2].kill()
+    settings = replace(three.agents[C1], servers=three.agents[C1].servers[1:2])
+    theirs = set[tuple[str, int]]()
+
+    def is_theirs(one: Connection) -> bool:
+        if one.nkey == settings.credential.nkey and not theirs:
+            theirs.add((one.server_id, one.cid))
+        return (one.server_id, one.cid) in theirs
+
+    async with NatsBus(settings, CLOCK) as agent, system_bus(three.folder, CLOCK) as system:
+        await agent.wait_connected()
+        with pytest.raises(BusUnavailable, match="no answer from three-c"):
+            await see_closed(system, three.folder, CLOCK, ("AGENTS_main",), is_theirs)
+        assert theirs
+
+        async def came_again() -> bool:
+            return agent.connection == 2
+
+        assert await wait_until(came_again, CLOCK, 10)
+    await three.servers[2].start()
 
 
 async def test_all_three_read_renewed_certificates_and_no_connection_ends(three: ThreeServers) -> None:

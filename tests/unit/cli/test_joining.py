@@ -27,6 +27,7 @@ from fleetbus.cli.ceremony.keys import FolderKeys, person_file
 from fleetbus.cli.ceremony.manifests import agent_manifests
 from fleetbus.cli.ceremony.realm import ensure_realm
 from fleetbus.cli.ceremony.record import FOR_EVER, changing, read_record, write_record
+from fleetbus.cli.ceremony.revocations import revoking
 from fleetbus.client.context import load_context, save_context
 from fleetbus.controller.settings import load_settings
 from fleetbus.runtime.clock import SystemClock
@@ -208,7 +209,7 @@ def _revoke(folder: Path, start: int) -> None:
     for number in range(start, start + 10):
         with changing(folder):
             record = read_record(folder)
-            write_record(folder, record.revoking(("AGENTS_main",), [f"U{number}"]))
+            write_record(folder, revoking(record, ("AGENTS_main",), [f"U{number}"], number + 1))
 
 
 def test_processes_that_write_at_once_lose_nothing(folder: Path) -> None:

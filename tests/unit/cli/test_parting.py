@@ -19,7 +19,7 @@ from fleetbus.cli.ceremony.record import FOR_EVER, read_record
 from fleetbus.cli.ceremony.steps import Step, Taken, take
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment_api import EnrolmentRow, EnrolmentsResult, RetireRequest
-from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPermitted, VaultUnavailable
+from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPermitted, NotPossible, VaultUnavailable
 from fleetbus.schemas.nats_jwt import read
 from tests.founding import founded
 from tests.unit.cli.fleet_of_three import Answers, FleetOfThree, cluster, rows, run
@@ -120,6 +120,18 @@ async def test_a_controller_that_is_away_keeps_vault_from_nothing(folder: Path) 
     }
     assert isinstance(taken["left"].error, BusUnavailable)
     assert taken["removed"].done
+
+
+async def test_a_name_of_several_realms_is_nobodys_until_one_is_given(folder: Path) -> None:
+    rows = tuple(ROW.model_copy(update={"realm": realm}) for realm in ("main", "edge"))
+    owned = Owned(folder, FolderKeys(folder), reached(BusUnavailable("away")), reached(Vault()))
+    fleet = reached(FleetOfThree(Answers(enrolments=EnrolmentsResult(rows=rows))))
+    either = Parting(RetireRequest(name="prod-us", left="revoked"), CLOCK, fleet, owned)
+    with pytest.raises(NotPossible, match="known in the realms edge, main") as refused:
+        await either.row()
+    assert refused.value.remedy == "give --realm"
+    one = Parting(RetireRequest(name="prod-us", realm="edge", left="revoked"), CLOCK, fleet, owned)
+    assert (await one.row() or ROW).realm == "edge"
 
 
 async def expelled(folder: Path, answers: Answers, name: str = "admin", *, fleet: Any = None) -> list[Taken]:

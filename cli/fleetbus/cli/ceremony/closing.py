@@ -11,6 +11,7 @@ from fleetbus.cli.ceremony.folder import read_token, server_names
 from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.keys import SigningKeys
 from fleetbus.cli.ceremony.record import changing, read_record, write_record
+from fleetbus.cli.ceremony.revocations import revoking
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.nats_accounts import put_account_everywhere
 from fleetbus.runtime.nats_connections import close_connection, read_connections
@@ -30,11 +31,13 @@ async def revoke_keys(
 ) -> None:
     """The folder's record and tokens say that these keys count no more in these accounts, for ever.
 
-    Raises NotFound, VaultUnavailable, VaultForbidden (the key that signs accounts is not to be had).
+    Raises NotPossible (no room for more), before anything is written; NotFound, VaultUnavailable, VaultForbidden (the
+    key that signs accounts is not to be had).
     """
+    now = clock.now()
     with changing(folder):
-        write_record(folder, read_record(folder).revoking(accounts, nkeys))
-    await issue(folder, keys, clock.now())
+        write_record(folder, revoking(read_record(folder), accounts, nkeys, int(now.timestamp())))
+    await issue(folder, keys, now)
 
 
 async def tell_servers(bus: Bus, folder: Path, clock: Clock, accounts: Sequence[str]) -> frozenset[str]:
@@ -92,10 +95,9 @@ async def see_closed(
         found, silent = await connected(bus, folder, clock, accounts)
         open_ = [one for one in found if is_theirs(one)]
         late_s = clock.monotonic_s() - began_s
-        if open_ and late_s > CLOSED_WITHIN_S:
-            raise TimeoutExpired(f"{len(open_)} connections are still open after {CLOSED_WITHIN_S:g} s")
-        if not open_ and silent | untold:
-            raise _not_seen(silent | untold)
+        unseen = silent | untold
+        if late_s > CLOSED_WITHIN_S if open_ else unseen:
+            raise _not_closed(open_, unseen)
         if not open_:
             return Closed(len(server_names(read_record(folder))), len(kicked))
         for one in open_ if late_s > _KICK_AFTER_S else ():
@@ -104,8 +106,14 @@ async def see_closed(
         await clock.sleep(_LOOK_EVERY_S)
 
 
-def _not_seen(silent: Collection[str]) -> BusUnavailable:
+def _not_closed(open_: Sequence[Connection], silent: Collection[str]) -> BusUnavailable | TimeoutExpired:
+    unknown = f"no answer from {', '.join(sorted(silent))}: whether a connection is open there is not known"
+    if open_:
+        still = f"{len(open_)} connection{'s are' if len(open_) > 1 else ' is'} still open"
+        return TimeoutExpired(
+            "; ".join([f"{still} after {CLOSED_WITHIN_S:g} s", *([unknown] if silent else [])])
+        )
     return BusUnavailable(
-        f"no answer from {', '.join(sorted(silent))}: whether a connection is open there is not known",
+        unknown,
         remedy="a server that is away refuses the key once it is back and has met another; run this again then",
     )

@@ -21,7 +21,7 @@ from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import vault_policies
 from fleetbus.schemas.accounts import ENROL, agents_account
 from fleetbus.schemas.connections import Connection
-from fleetbus.schemas.enrolment_api import EnrolmentRow, RetireRequest
+from fleetbus.schemas.enrolment_api import EnrolmentRow, RetireRequest, known_in_several
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, NotFound, NotPossible
 from fleetbus.schemas.subjects import ClusterId
 
@@ -79,17 +79,22 @@ class Parting:
         return ClusterId(realm, self.asked.name)
 
     async def row(self) -> EnrolmentRow | None:
-        """What the controller knows of the name; None for nothing."""
+        """What the controller knows of the name; None for nothing. Raises NotPossible when it is several realms'."""
         rows = (await (await self.fleet()).enrolments(name=self.asked.name)).rows
-        return next((one for one in rows if self.asked.realm in ("", one.realm)), None)
+        found = [one for one in rows if self.asked.realm in ("", one.realm)]
+        if len(found) > 1:
+            raise known_in_several(self.asked.name, [one.realm for one in found])
+        return found[0] if found else None
 
-    async def known_keys(self) -> set[str]:
-        """Every key that the name has or had, as the controller knows; nothing when it does not answer."""
-        try:
-            row = await self.row()
-        except FleetbusError:
-            return set()  # The fleet's own step fails of the same, and says so.
+    async def keys(self) -> set[str]:
+        """Those that the name has, had, or lost of late, as the controller knows. Raises what `row` raises."""
+        row = await self.row()
         return {one for one in (row.member_nkey, *row.former_keys) if one} if row else set()
+
+    async def lost_keys(self) -> set[str]:
+        """`keys` without that of somebody who has joined meanwhile."""
+        row = await self.row()
+        return set(row.former_keys) if row else set()
 
     async def leave(self) -> str:
         """The controller's part."""
@@ -139,13 +144,23 @@ class _VaultPart:
 
 @dataclass(slots=True)
 class _BusPart:
+    """`revoked`: keys of which the folder knows by now. `told`: the bus was told of all that were known."""
+
     parting: Parting
     owned: Owned
     revoked: set[str] = field(default_factory=set)
+    told: bool = False
 
     async def revoke(self) -> str:
-        """Also the keys of whoever is connected under the name, whether the controller knows them or not."""
-        keys, unreached = await self.parting.known_keys(), None
+        """Also the keys of whoever is connected under the name, whether the controller knows them or not.
+
+        A controller that is silent keeps back nobody who is connected; with nobody to see, no key is known.
+        """
+        keys, unsaid, unreached = set[str](), None, None
+        try:
+            keys = await self.parting.keys()
+        except FleetbusError as error:
+            unsaid = error
         try:
             found, _ = await connected(await self.owned.bus(), *self._place(), await self._accounts())
             mine = await self._agents_key()
@@ -155,6 +170,9 @@ class _BusPart:
         await self._tell(keys)
         if unreached is not None:
             raise unreached
+        if unsaid is not None and not keys:
+            raise unsaid
+        self.told = True
         if not keys:
             return "no key of it is known"
         names = " and ".join(await self._accounts())
@@ -169,14 +187,18 @@ class _BusPart:
         return no_connection(await see_closed(bus, *self._place(), await self._accounts(), is_theirs))
 
     async def leave(self) -> str:
-        """A token that was used while all this was done let another key in, which is revoked as well."""
-        told = await self.parting.leave()
-        late = await self.parting.known_keys() - self.revoked if self.revoked else set[str]()
+        """A key that no connection showed, or that was let in while all this was done, is revoked as well.
+
+        Now that the controller lets in nobody more by an open token, what it knows is all there is.
+        """
+        said = await self.parting.leave()
+        late = await self.parting.lost_keys() - self.revoked if self.told else set[str]()
         if not late:
-            return told
+            return said
         await self._tell(late)
         await self.close()
-        return f"{told}; {len(late)} more keys, that came in meanwhile, are revoked on the bus"
+        more = "1 more key is" if len(late) == 1 else f"{len(late)} more keys are"
+        return f"{said}; {more} revoked on the bus, unseen before"
 
     async def _tell(self, keys: set[str]) -> None:
         """The folder first: what the bus was not told it is told by whatever is pushed next."""

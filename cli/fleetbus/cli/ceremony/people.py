@@ -49,4 +49,5 @@ def without_other_roles(
     changed = [one for one in known.people if wanted.get(one.file) != (one.role, one.types)]
     for one in changed:
         forget_credential(folder, one.file)
-    return known.with_revoked(OPERATORS, [one.nkey for one in changed], int(now.timestamp()))
+    now_s = int(now.timestamp())
+    return known.with_revoked(OPERATORS, [one.nkey for one in changed], now_s, now_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -58,11 +58,15 @@ class Node(Received):
 
 
 class Revoked(Received):
-    """A key whose tokens of this moment (in seconds since 1970) or before count no more."""
+    """A key whose tokens of this moment (in seconds since 1970) or before count no more.
+
+    `since`: when that was said last, in seconds since 1970; 0 where nobody wrote it down.
+    """
 
     account: str
     nkey: str
     at: int
+    since: int = 0
 
 
 Signing = Literal["files", "vault-transit"]
@@ -131,19 +135,12 @@ class FleetRecord(Received):
         kept = tuple(key for key in former if key not in named)
         return self.model_copy(update={"signing_keys": named, "former_keys": kept})
 
-    def revoking(self, accounts: Iterable[str], nkeys: Sequence[str]) -> FleetRecord:
-        """This record, in which no token of these keys counts any more in these accounts, whenever it was made."""
-        record = self
-        for account in accounts:
-            record = record.with_revoked(account, nkeys, FOR_EVER)
-        return record
-
-    def with_revoked(self, account: str, nkeys: Iterable[str], at: int) -> FleetRecord:
+    def with_revoked(self, account: str, nkeys: Iterable[str], at: int, since: int = 0) -> FleetRecord:
         """Tokens of these keys count no more when they were issued `at` this second or before."""
         revoked = {(one.account, one.nkey): one for one in self.revoked}
         for nkey in nkeys:
             until = max(at, self.revoked_at(account, nkey))
-            revoked[account, nkey] = Revoked(account=account, nkey=nkey, at=until)
+            revoked[account, nkey] = Revoked(account=account, nkey=nkey, at=until, since=since)
         return self.model_copy(update={"revoked": tuple(revoked[key] for key in sorted(revoked))})
 
     def revoked_at(self, account: str, nkey: str) -> int:

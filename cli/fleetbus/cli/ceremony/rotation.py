@@ -12,7 +12,7 @@ from pathlib import Path
 from fleetbus.cli.ceremony.folder import credential_file, seed_file
 from fleetbus.cli.ceremony.init import write_controller
 from fleetbus.cli.ceremony.keys import ensure_key, read_key
-from fleetbus.cli.ceremony.record import FleetRecord, changing, read_record, write_record
+from fleetbus.cli.ceremony.record import FOR_EVER, FleetRecord, changing, read_record, write_record
 from fleetbus.schemas.accounts import FLEET
 from fleetbus.schemas.errors import NotPossible
 from fleetbus.schemas.nkeys import public_key
@@ -79,7 +79,7 @@ def raise_epoch(folder: Path, at_least: int = 0) -> FleetRecord:
         file.unlink(missing_ok=True)
         made = public_key(ensure_key(file))
         former = tuple(dict.fromkeys((*record.resealing, *record.signing_keys)))
-        raised = record.naming((made,)).revoking((FLEET,), [record.controller])
+        raised = record.naming((made,)).with_revoked(FLEET, (record.controller,), FOR_EVER)
         epoch = max(record.epoch + 1, at_least)
         changed = raised.model_copy(update={"epoch": epoch, "resealing": former})
         _write(folder, record, changed)

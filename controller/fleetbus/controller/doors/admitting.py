@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from fleetbus.controller.audit import Entry
 from fleetbus.controller.decisions import enrolment as decisions
@@ -13,7 +13,7 @@ from fleetbus.controller.views import CLUSTER, identified
 from fleetbus.schemas import subjects
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.capabilities import clusters as words
-from fleetbus.schemas.enrolment import LATE_S, AdmittedToken, Enrolment
+from fleetbus.schemas.enrolment import LATE_S, USERS_GONE_S, AdmittedToken, Enrolment
 from fleetbus.schemas.enrolment_api import (
     AdmittedTokenResult,
     ApproveRequest,
@@ -131,7 +131,7 @@ async def enrolments(desk: Desk, request: Request) -> Result:
     rows: list[EnrolmentRow] = []
     for record in _records(desk, asked.name):
         open_ = [one for one in record.tokens if one.expires_at > now and not one.used_by]
-        row = _row(record, open_)
+        row = _row(record, open_, now)
         if asked.name:
             # Whoever writes Vault's part from it must not have to believe the broker.
             proof = desk.sign(subjects.enrolment(record.id), row.to_bytes()).decode()
@@ -145,15 +145,14 @@ def _records(desk: Desk, name: str) -> Iterator[Enrolment]:
     """All, or those of one name: also of a cluster whose document somebody has applied."""
     stored = desk.known.document((CLUSTER, name)) if name else None
     applied = identified(stored) if stored else None
-    for record in desk.enrolments.records():
-        if name in ("", record.name):
-            yield record
-            applied = applied if applied != record.id else None
+    for record in desk.enrolments.records(name):
+        yield record
+        applied = applied if applied != record.id else None
     if applied is not None:
         yield desk.enrolments.read(applied)
 
 
-def _row(record: Enrolment, open_: list[AdmittedToken]) -> EnrolmentRow:
+def _row(record: Enrolment, open_: list[AdmittedToken], now: datetime) -> EnrolmentRow:
     member, claim = record.member, record.waiting
     outcome, message = "enrolled" if member else "unknown", ""
     if member is None and record.revoked:
@@ -180,5 +179,10 @@ def _row(record: Enrolment, open_: list[AdmittedToken]) -> EnrolmentRow:
         service_account_keys=member.service_account_keys if member else (),
         expires_at=max((one.expires_at for one in open_), default=None),
         message=message,
-        former_keys=(*record.former, *(one.nkey for one in record.revoked)),
+        former_keys=(*record.former, *_lately_revoked(record, now)),
     )
+
+
+def _lately_revoked(record: Enrolment, now: datetime) -> tuple[str, ...]:
+    """Of older ones no user lives but the renewer, which is refused: the bus need not be told again."""
+    return tuple(one.nkey for one in record.revoked if one.at > now - timedelta(seconds=USERS_GONE_S))

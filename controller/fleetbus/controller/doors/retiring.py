@@ -19,7 +19,7 @@ from fleetbus.schemas import api
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.documents import Departure, Stored, Tombstone
 from fleetbus.schemas.enrolment import Enrolment
-from fleetbus.schemas.enrolment_api import RetireRequest
+from fleetbus.schemas.enrolment_api import RetireRequest, known_in_several
 from fleetbus.schemas.errors import NotFound, NotPossible
 from fleetbus.schemas.subjects import ClusterId
 
@@ -32,7 +32,8 @@ async def retire(desk: Desk, request: Request) -> Mapping[str, object]:
     cluster = _named(desk, asked)
     author = request.author(_ACTIONS[asked.left], asked.reason)
     async with desk.enrolments.locks[cluster]:
-        stored = desk.known.document((CLUSTER, cluster.name))
+        present = desk.known.document((CLUSTER, cluster.name))
+        stored = present if present and identified(present) == cluster else None
         record = desk.enrolments.read(cluster)
         after = decisions.left(record, asked.left, desk.clock.now(), request.by)
         entry = Entry(author, f"cluster/{cluster.name}", message=_told(record, after))
@@ -41,6 +42,7 @@ async def retire(desk: Desk, request: Request) -> Mapping[str, object]:
             stored = await _bury(desk, stored, asked, author, beside)
         elif beside is not None:
             await desk.enrolments.write(after, entry)
+        await desk.command_lists.forget(cluster)
     gone = stored is None or not asked.purge or await _is_gone(desk, stored)
     message = "; ".join((_told(record, after), _kept(asked, stored, gone=gone)))
     generation = stored.generation if stored else 0
@@ -60,22 +62,22 @@ def refuse_revoked(desk: Desk, before: Stored | None, after: Stored) -> None:
 
 
 def _named(desk: Desk, asked: RetireRequest) -> ClusterId:
-    """The cluster of this name; one without a document is known by its record. Raises NotFound, NotPossible."""
+    """The cluster of this name; one without a document is known by its record.
+
+    Raises NotFound, NotPossible (its document cannot be read, or it is known in several realms).
+    """
     stored = desk.known.document((CLUSTER, asked.name))
-    found = identified(stored) if stored else None
-    if stored is not None and found is None:
+    present = identified(stored) if stored else None
+    if stored is not None and present is None:
         raise NotPossible(f"the document of cluster {stored.name} cannot be read")
-    if found is None:
-        found = next(
-            (one.id for one in desk.enrolments.records() if (one.name, one.realm) == _place(asked, one)), None
-        )
-    if found is None or asked.realm not in ("", found.realm):
+    known = {one.id for one in desk.enrolments.records(asked.name)} if asked.name else set[ClusterId]()
+    known |= {present} if present else set()
+    found = [one for one in known if asked.realm in ("", one.realm)]
+    if not found:
         raise NotFound(f"there is no cluster `{asked.name[:63]}`", remedy="see `fleetbus get clusters`")
-    return found
-
-
-def _place(asked: RetireRequest, record: Enrolment) -> tuple[str, str]:
-    return asked.name, asked.realm or record.realm
+    if len(found) > 1:
+        raise known_in_several(asked.name, [one.realm for one in found])
+    return found[0]
 
 
 async def _bury(
