@@ -14,7 +14,7 @@ from fleetbus.cli.ceremony.steps import Taken, take
 from fleetbus.cli.confirm import confirm
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.owning import owning
-from fleetbus.cli.steps_taken import concluded, fleet_of, report
+from fleetbus.cli.steps_taken import again, concluded, report
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment_api import RetireRequest
 
@@ -114,12 +114,20 @@ def retire_command(
 def _leave(
     invocation: Invocation, asked: RetireRequest, folder: Path | None, token_file: Path | None, *, yes: bool
 ) -> int:
-    verb = "revokes" if asked.left == "revoked" else "retires"
-    what = "and deletes what is known of it; " if asked.purge else ""
-    confirm(invocation, f"{verb} cluster {asked.name} {what}its workloads stay.", asked.name, yes=yes)
+    verb = "revoke" if asked.left == "revoked" else "retire"
+    what = " and deletes what is known of it" if asked.purge else ""
+    confirm(invocation, f"{verb}s cluster {asked.name}{what}; its workloads stay.", asked.name, yes=yes)
     taken = invocation.run_async(_taken(invocation, asked, folder, token_file))
-    again = f"fleetbus cluster {verb[:-1]} {asked.name}"
-    return concluded(taken, f"cluster/{asked.name} {asked.left}", again, invocation.output)
+    command = again(
+        *("cluster", verb, asked.name, "--purge" if asked.purge else "--keep"),
+        fleet_dir=folder,
+        realm=asked.realm,
+        vault_token_file=token_file,
+        reason=asked.reason,
+        context=invocation.context,
+    )
+    but = "Before it joins again: afterwards that would shut out the new member."
+    return concluded(taken, f"cluster/{asked.name} {asked.left}", command, invocation.output, but)
 
 
 async def _taken(
@@ -127,6 +135,6 @@ async def _taken(
 ) -> tuple[Taken, ...]:
     clock = SystemClock()
     began_s = clock.monotonic_s()
-    async with reaching(fleet_of(invocation)) as fleet, owning(folder, token_file, clock) as owned:
+    async with reaching(invocation.fleet()) as fleet, owning(folder, token_file, clock) as owned:
         steps = Parting(asked, clock, fleet, owned).steps()
         return await take(steps, clock, began_s, report(invocation.output))

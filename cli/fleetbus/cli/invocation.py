@@ -38,12 +38,12 @@ class Invocation:
 
     output: Output
     context: str = ""
-    connect: Connect = field(default=connect_to_fleet)
+    _connect: Connect = field(default=connect_to_fleet)
 
     @asynccontextmanager
     async def fleet(self) -> AsyncIterator[Fleet]:
         """The fleet of the context; who reaches it without TLS is told so."""
-        async with self.connect(self.context) as fleet:
+        async with self._connect(self.context) as fleet:
             if fleet.insecure:
                 warn_of_plaintext(self.output, "this fleet")
             yield fleet

@@ -16,7 +16,7 @@ from fleetbus.cli.ceremony.steps import Taken, take
 from fleetbus.cli.confirm import confirm
 from fleetbus.cli.invocation import Invocation, pass_invocation
 from fleetbus.cli.owning import owning
-from fleetbus.cli.steps_taken import concluded, fleet_of, report
+from fleetbus.cli.steps_taken import again, concluded, report
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import NotPossible, SettingsInvalid
 from fleetbus.schemas.people import PersonKind
@@ -96,8 +96,14 @@ def _remove(
     _not_oneself(invocation, person)
     confirm(invocation, f"removes the {kind} {name}; the key counts no more.", name, yes=yes)
     taken = invocation.run_async(_taken(invocation, person, folder, token_file, reason))
-    again = f"fleetbus {kind} remove {name}"
-    return concluded(taken, f"{kind}/{name} removed", again, invocation.output)
+    command = again(
+        *(kind, "remove", name),
+        fleet_dir=folder,
+        vault_token_file=token_file,
+        reason=reason,
+        context=invocation.context,
+    )
+    return concluded(taken, f"{kind}/{name} removed", command, invocation.output)
 
 
 def _not_oneself(invocation: Invocation, person: Person) -> None:
@@ -119,7 +125,7 @@ async def _taken(
 ) -> tuple[Taken, ...]:
     clock = SystemClock()
     began_s = clock.monotonic_s()
-    async with reaching(fleet_of(invocation)) as fleet, owning(folder, token_file, clock) as owned:
+    async with reaching(invocation.fleet()) as fleet, owning(folder, token_file, clock) as owned:
         assert owned is not None
         steps = Expelling(person, reason, clock, fleet, owned).steps()
         return await take(steps, clock, began_s, report(invocation.output))

@@ -180,7 +180,7 @@ def main(
     arguments: Sequence[str], *, output: Output | None = None, connect: Connect = connect_to_fleet
 ) -> int:
     """Run the command; its exit code. No exception leaves, no traceback is printed."""
-    invocation = Invocation(output or standard_output(), connect=connect)
+    invocation = Invocation(output or standard_output(), _connect=connect)
     try:
         return _invoke(arguments, invocation)
     except click.UsageError as error:

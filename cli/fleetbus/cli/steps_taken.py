@@ -1,28 +1,16 @@
-"""What commands that take steps share: the way to the fleet, how each step is shown, and how they end."""
+"""What commands that take steps share: how each step is shown, and how they end."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import shlex
+from collections.abc import Callable, Sequence
 
 from fleetbus.cli import exit_codes
 from fleetbus.cli.ceremony.steps import Taken
-from fleetbus.cli.invocation import Invocation
 from fleetbus.cli.output import Output
 from fleetbus.cli.table import Cell
 
-if TYPE_CHECKING:
-    from fleetbus.client import Fleet
-
 _SIDE, _TIME = 8, 6
-
-
-@asynccontextmanager
-async def fleet_of(invocation: Invocation) -> AsyncIterator[Fleet]:
-    """That of the context; what is wrong with the context is raised when it is entered."""
-    async with invocation.connect(invocation.context) as fleet:
-        yield fleet
 
 
 def report(output: Output) -> Callable[[Taken], None]:
@@ -34,10 +22,10 @@ def report(output: Output) -> Callable[[Taken], None]:
             output.line(side, output.mark("good"), *_done(taken, output))
         elif taken.error is None:
             output.line(
-                side, output.mark("wait"), f" {taken.step.name}: left out, as it needs what is not done"
+                side, output.mark("wait"), f" {taken.step.doing}: left out, as it needs what is not done"
             )
         else:
-            output.line(side, output.mark("bad"), f" {taken.step.name}: {taken.error.message}")
+            output.line(side, output.mark("bad"), f" {taken.step.doing}: {taken.error.message}")
             for label, text in (("where", taken.error.where), ("help", taken.error.remedy)):
                 if text:
                     output.line(" " * _SIDE, f"  {label}: {text}")
@@ -45,13 +33,27 @@ def report(output: Output) -> Callable[[Taken], None]:
     return tell
 
 
-def concluded(taken: Sequence[Taken], done: str, again: str, output: Output) -> int:
-    """The last line, and the exit code: that of the first step that is not done."""
+def again(*command: str, **options: object) -> str:
+    """The command line by which it is completed: with the options that were given, quoted for a shell."""
+    words = ["fleetbus", *command]
+    for name, value in options.items():
+        if value:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def concluded(taken: Sequence[Taken], done: str, command: str, output: Output, but: str = "") -> int:
+    """The last line, and the exit code: that of the first step that is not done.
+
+    `command` completes it; `but`: when it must not be run.
+    """
     error = next((one.error for one in taken if one.error is not None), None)
     if error is None:
         output.line(f"{done}  ", *([Cell(_duration(taken[-1].at_s))] if taken else []))
         return exit_codes.DONE
-    output.say("Not all of it is done. Once the cause is gone, run it again: ", Cell(again, "command"))
+    output.say("Not all of it is done. Once the cause is gone, run it again: ", Cell(command, "command"))
+    if but:
+        output.say(but)
     return exit_codes.code_of(error)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from fleetbus.controller.audit import AuditChain, Entry
+from fleetbus.controller.decisions import enrolment as decisions
 from fleetbus.controller.follow import REMOVED_HEADER
 from fleetbus.controller.seal import Seal
 from fleetbus.controller.store import Beside
@@ -67,7 +68,7 @@ class Enrolments:
             if kept and kept.content
             else Enrolment(realm=cluster.realm, name=cluster.name)
         )
-        return record.model_copy(update={"member": self._member(cluster, record.member)})
+        return decisions.held_by(record, self._member(cluster, record.member))
 
     def records(self, name: str = "") -> Iterator[Enrolment]:
         """All that have a record, or those of one name; none of a name that a cluster of another realm has by now."""

@@ -149,9 +149,14 @@ class VaultAdmin:
     async def disable_entity(self, name: str, disabled: bool = True) -> None:
         """A disabled entity's tokens and logins are refused at once; read back. Raises NotFound, VaultUnavailable."""
         path = f"identity/entity/name/{name}"
-        await self._read(path)
+        before = await self._read(path)
         await self._write(path, {"disabled": disabled})
-        if await self.is_disabled(name) is not disabled:
+        after = await self._read(path)
+        if after["id"] != before["id"]:
+            # Somebody has deleted it in between, so that this write made another one.
+            await self.delete_entity(name)
+            raise NotFound("the entity went meanwhile", where=path)
+        if after.get("disabled") is not disabled:
             raise VaultUnavailable("Vault shows the entity as it was before", where=path)
 
     async def delete_entity(self, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ async def killed_after(stand: Stand, steps: int, *arguments: str) -> None:
         assert await process.stdout.readline()
     process.kill()
     await process.communicate()
+    assert process.returncode == -signal.SIGKILL
 
 
 async def shut_out(stand: Stand, member: Member, bus: NatsBus) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,15 @@ def reached(value: Any) -> Callable[[], Awaitable[Any]]:
 
 
 class Vault:
-    """Notes what it was told."""
+    """Notes what it was told. `empty`: it has nothing of the name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, empty: bool = False) -> None:
         self.told: list[str] = []
+        self.empty = empty
 
     async def disable_entity(self, name: str) -> None:
+        if self.empty:
+            raise NotFound("Vault has nothing there")
         self.told.append(f"disable {name}")
 
     async def revoke_logins(self, mount: str) -> int:
@@ -87,6 +91,14 @@ async def test_vault_comes_first_then_the_bus_then_the_fleet(folder: Path) -> No
     ]
     name = "fleet_main_prod-us"
     assert vault.told == [f"disable {name}", f"revoke {name}", f"unmount {name}", f"delete {name}"]
+
+
+async def test_what_vault_never_had_is_not_said_to_be_removed(folder: Path) -> None:
+    """As of a name that was mistyped; what another run has left there is removed all the same."""
+    vault = Vault(empty=True)
+    taken = {one.step.name: one for one in await leave(folder, Answers(), vault=vault)}
+    assert (taken["disabled"].text, taken["removed"].text) == ("it has no entity", "nothing of it is there")
+    assert "unmount fleet_main_prod-us" in vault.told
 
 
 async def test_a_bus_that_is_away_keeps_nothing_else_back_and_the_folder_remembers(folder: Path) -> None:
@@ -175,10 +187,10 @@ async def test_a_step_that_fails_keeps_back_what_needs_it_and_nothing_else() -> 
         raise NotFound("it is not there")
 
     steps = (
-        Step("Bus", "a", fails),
-        Step("Bus", "b", works, needs=("a",)),
-        Step("Bus", "c", works, needs=("b",)),
-        Step("Fleet", "d", works),
+        Step("Bus", "a", "doing a", fails),
+        Step("Bus", "b", "doing b", works, needs=("a",)),
+        Step("Bus", "c", "doing c", works, needs=("b",)),
+        Step("Fleet", "d", "doing d", works),
     )
     told: list[str] = []
     taken = await take(steps, CLOCK, CLOCK.monotonic_s(), lambda one: told.append(one.step.name))
@@ -196,7 +208,9 @@ def test_without_the_folder_the_fleets_part_is_done_and_the_rest_is_said() -> No
     ran = run(answers, "cluster", "revoke", "prod-us", "--yes", "--reason", "INC-1")
     assert ran.code == exit_codes.FAILED
     assert "--fleet-dir" in ran.out
-    assert "run it again: fleetbus cluster revoke prod-us" in ran.err
+    assert "run it again: fleetbus cluster revoke prod-us --keep --reason INC-1\n" in ran.err
+    assert "Before it joins again" in ran.err
+    assert "FAIL telling the bus and Vault: only the fleet's owner can" in ran.out
     (verb, asked) = answers.asked[0]
     assert (verb, asked.left, asked.purge, asked.reason) == ("retire", "revoked", False, "INC-1")
 
@@ -207,6 +221,26 @@ def test_it_asks_and_a_retirement_must_say_what_becomes_of_what_is_known() -> No
     ran = run(answers, "cluster", "retire", "prod-us", "--yes")
     assert (ran.code, "--keep" in ran.err) == (exit_codes.USAGE, True)
     assert answers.asked == []
+    asked = run(answers, "cluster", "retire", "prod-us", "--purge").err
+    assert "retires cluster prod-us and deletes what is known of it; its workloads stay." in asked
+    assert "revokes cluster prod-us; its workloads stay." in run(answers, "cluster", "revoke", "prod-us").err
+
+
+def test_the_command_that_completes_it_says_all_that_was_said(tmp_path: Path) -> None:
+    folder = tmp_path / "a fleet"
+    founded(folder, FleetPlan("demo", ("127.0.0.1",)))
+    given = ("--fleet-dir", str(folder), "--realm", "main", "--reason", "moved to b")
+    for kept in ("--purge", "--keep"):
+        command = ("cluster", "retire", "prod-us", kept, *given)
+        ran = run(Answers(), *command, "--yes")
+        assert ran.code == exit_codes.UNAVAILABLE
+        assert shlex.join(["fleetbus", *command]) in ran.err
+
+
+def test_who_speaks_without_tls_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FleetOfThree, "insecure", True)
+    ran = run(Answers(), "cluster", "revoke", "prod-us", "--yes")
+    assert "this fleet has no TLS" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -228,9 +262,9 @@ async def test_the_exit_code_says_what_was_missing(error: Exception, code: int) 
 
     out, err = StringIO(), StringIO()
     output = Output(out, err, Screen(), Screen())
-    taken = await take((Step("Bus", "a", fails),), CLOCK, CLOCK.monotonic_s(), report(output))
+    taken = await take((Step("Bus", "a", "doing a", fails),), CLOCK, CLOCK.monotonic_s(), report(output))
     assert concluded(taken, "cluster/x revoked", "fleetbus cluster revoke x", output) == code
-    assert "FAIL a: " in out.getvalue()
+    assert "FAIL doing a: " in out.getvalue()
     assert "fleetbus cluster revoke x" in err.getvalue()
 
 

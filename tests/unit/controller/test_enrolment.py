@@ -12,6 +12,7 @@ from fleetbus.controller.decisions.enrolment import (
     Seen,
     approved,
     dismissed,
+    held_by,
     judge_first,
     judge_renewal,
     left,
@@ -208,6 +209,29 @@ def test_what_its_owner_wrote_of_the_same_cluster_stays() -> None:
     before = {"realm": "main", "key": B, "uid": "one", "vaultEntity": "e", "description": "kept"}
     assert spec_of(record(member=member()), before) == {**before, "key": A}
     assert "vaultEntity" not in spec_of(record(member=member(A, "two")), before)
+
+
+def test_a_key_that_was_changed_in_the_document_is_a_former_one() -> None:
+    before = record(member=member(A))
+    assert held_by(before, member(A)) == before
+    after = held_by(before, member(B))
+    assert (after.member, after.former) == (member(B), (A,))
+    assert held_by(after.model_copy(update={"member": member(A)}), member(B)).former == (A,)
+    assert held_by(before, None).former == ()
+    gone = left(after, "revoked", NOW, "ana")
+    assert {one.nkey for one in gone.revoked} == {A, B}
+
+
+def test_who_left_in_peace_last_can_be_said_to_be_revoked_later() -> None:
+    first = left(record(member=member(A)), "retired", NOW, "ana")
+    later = NOW + timedelta(days=1)
+    second = left(first.model_copy(update={"member": member(B)}), "retired", later, "ana")
+    revoked_ = left(second, "revoked", later + timedelta(hours=1), "bea")
+    assert [(one.nkey, one.left, one.by) for one in revoked_.revoked] == [
+        (A, "retired", "ana"),
+        (B, "revoked", "bea"),
+    ]
+    assert left(revoked_, "retired", NOW, "eve") == revoked_
 
 
 STEPS = st.lists(

@@ -37,10 +37,10 @@ class Expelling:
     def steps(self) -> tuple[Step, ...]:
         """In the order in which they are taken."""
         return (
-            Step("Bus", "revoked", self._revoke),
-            Step("Bus", "closed", self._close, needs=("revoked",)),
-            Step("Fleet", "told", self._tell),
-            Step("Folder", "removed", self._remove, needs=("revoked", "told")),
+            Step("Bus", "revoked", "revoking the key", self._revoke),
+            Step("Bus", "closed", "seeing every connection closed", self._close, needs=("revoked",)),
+            Step("Fleet", "told", "noting it in the audit", self._tell),
+            Step("Folder", "removed", "forgetting the credential", self._remove, needs=("revoked", "told")),
         )
 
     async def _revoke(self) -> str:

@@ -54,17 +54,20 @@ class Parting:
 
     def steps(self) -> tuple[Step, ...]:
         """In the order in which they are taken."""
+        leaving = "taking it out of the fleet"
         if self.owned is None:
-            return (Step("Bus", "owned", _not_owned), Step("Fleet", "left", self.leave))
+            owned = Step("Bus", "owned", "telling the bus and Vault", _not_owned)
+            return (owned, Step("Fleet", "left", leaving, self.leave))
         bus = _BusPart(self, self.owned)
         vault = _VaultPart(self, self.owned.vault) if self.owned.vault else None
+        disabled, tokens, removed = vault.steps() if vault else ((), (), ())
         return (
-            *((Step("Vault", "disabled", vault.disable),) if vault else ()),
-            Step("Bus", "revoked", bus.revoke),
-            Step("Bus", "closed", bus.close, needs=("revoked",)),
-            *((Step("Vault", "tokens", vault.revoke_tokens),) if vault else ()),
-            *((Step("Vault", "removed", vault.remove, needs=("disabled", "tokens")),) if vault else ()),
-            Step("Fleet", "left", bus.leave),
+            *disabled,
+            Step("Bus", "revoked", "revoking its keys", bus.revoke),
+            Step("Bus", "closed", "seeing every connection closed", bus.close, needs=("revoked",)),
+            *tokens,
+            *removed,
+            Step("Fleet", "left", leaving, bus.leave),
         )
 
     async def cluster(self) -> ClusterId:
@@ -110,21 +113,34 @@ def no_connection(closed: Closed) -> str:
 
 async def _not_owned() -> str:
     raise NotPossible(
-        "the bus and Vault were not told: only the fleet's owner can",
+        "only the fleet's owner can",
         remedy="who has the fleet's folder runs it again with --fleet-dir DIR",
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _VaultPart:
+    """`known`: Vault has something of it."""
+
     parting: Parting
     vault: Reach[VaultAdmin]
+    known: bool = True
+
+    def steps(self) -> tuple[tuple[Step, ...], ...]:
+        """What comes before the bus's, and twice what comes after."""
+        needs = ("disabled", "tokens")
+        return (
+            (Step("Vault", "disabled", "disabling its entity", self.disable),),
+            (Step("Vault", "tokens", "revoking its tokens", self.revoke_tokens),),
+            (Step("Vault", "removed", "removing its mount and entity", self.remove, needs),),
+        )
 
     async def disable(self) -> str:
         name = await self._name()
         try:
             await (await self.vault()).disable_entity(name)
         except NotFound:
+            self.known = False
             return "it has no entity"
         return "entity disabled: its tokens and logins are refused"
 
@@ -136,7 +152,7 @@ class _VaultPart:
         vault, name = await self.vault(), await self._name()
         await vault.disable_mount(name)
         await vault.delete_entity(name)
-        return f"mount auth/{name} and its entity are gone"
+        return f"mount auth/{name} and its entity are gone" if self.known else "nothing of it is there"
 
     async def _name(self) -> str:
         return vault_policies.identity_name(await self.parting.cluster())

@@ -16,11 +16,12 @@ Side = Literal["Vault", "Bus", "Fleet", "Folder"]
 class Step:
     """One thing that is done on one side, as often as one likes. `act` says what was done, or raises.
 
-    `needs`: names of steps without which it is not tried.
+    `doing`: in words, for when it is not done. `needs`: names of steps without which it is not tried.
     """
 
     side: Side
     name: str
+    doing: str
     act: Callable[[], Awaitable[str]]
     needs: tuple[str, ...] = ()
 

@@ -245,6 +245,15 @@ def _is_of(claim: Claim, request: CredentialRequest) -> bool:
 # What operators do
 
 
+def held_by(record: Enrolment, member: Member | None) -> Enrolment:
+    """The record with who has the name by the Cluster document. A key that was changed there is a former one."""
+    before = record.member
+    update: dict[str, Any] = {"member": member}
+    if before and member and before.nkey not in (member.nkey, *record.former):
+        update["former"] = (*record.former, before.nkey)[-MAX_FORMER:]
+    return record.model_copy(update=update)
+
+
 def with_token(record: Enrolment, token: AdmittedToken, now: datetime) -> Enrolment:
     """The record with one more token; those that have expired are forgotten. Raises NotPossible."""
     known = [one for one in record.tokens if one.expires_at + timedelta(seconds=LATE_S) > now]
@@ -280,8 +289,17 @@ def left(record: Enrolment, how: Left, now: datetime, by: str) -> Enrolment:
     uid = member.uid if member else ""
     keys = (*record.former, *([member.nkey] if member else []))
     new = [RevokedKey(nkey=nkey, uid=uid, at=now, by=by, left=how) for nkey in keys if nkey not in known]
-    update = {"member": None, "former": (), "revoked": (*record.revoked, *new)}
+    update = {"member": None, "former": (), "revoked": (*_left_as(record, how, now, by), *new)}
     return dismissed(record).model_copy(update=update)
+
+
+def _left_as(record: Enrolment, how: Left, now: datetime, by: str) -> tuple[RevokedKey, ...]:
+    """The keys that are revoked already; of the last that left in peace it can be said later that it is revoked."""
+    last = record.revoked[-1] if record.revoked else None
+    if record.member is not None or last is None or (how, last.left) != ("revoked", "retired"):
+        return record.revoked
+    now_revoked = {"left": how, "at": now, "by": by}
+    return tuple(one.model_copy(update=now_revoked) if one.at == last.at else one for one in record.revoked)
 
 
 def spec_of(record: Enrolment, before: Mapping[str, Any] | None) -> dict[str, Any]:

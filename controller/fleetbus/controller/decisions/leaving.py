@@ -8,10 +8,28 @@ from datetime import datetime
 from fleetbus.schemas import conditions
 from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.conditions import Condition
-from fleetbus.schemas.documents import Status, Stored, Tombstone
+from fleetbus.schemas.documents import Departure, Status, Stored, Tombstone
+from fleetbus.schemas.enrolment import Left
 from fleetbus.schemas.events import Happened, Severity
 
 _REASONS = {"revoked": words.REASON_REVOKED, "retired": words.REASON_RETIRED}
+
+
+def departed(
+    before: Tombstone | None, how: Left, now: datetime, *, by: str, reason: str = "", purge: bool = False
+) -> Tombstone:
+    """What becomes of a cluster's tombstone when it is told to leave, again or for the first time.
+
+    One that left in peace may be revoked later, not the other way; one that goes does not stay.
+    """
+    if before is None or before.left is None:
+        left = Departure(how=how, reason=reason, stays=before is None and not purge)
+        return Tombstone(at=now, policy="Keep", by=by, left=left)
+    stays = before.left.stays and not purge
+    if (how, before.left.how) == ("revoked", "retired"):
+        left = Departure(how=how, reason=reason, stays=stays)
+        return before.model_copy(update={"at": now, "by": by, "left": left})
+    return before.model_copy(update={"left": before.left.model_copy(update={"stays": stays})})
 
 
 def leaving_status(stored: Stored, before: Status | None, now: datetime) -> Status:
@@ -43,7 +61,8 @@ def leaving_status(stored: Stored, before: Status | None, now: datetime) -> Stat
         ),
         condition(conditions.READY, "False", wanted, why),
     )
-    happened = [*([] if told else _left(stored, tombstone, why)), *_going(stored, tombstone)]
+    was_told = told is not None and not (told.reason == words.REASON_RETIRED and _is_revoked(tombstone))
+    happened = [*([] if was_told else _left(stored, tombstone, why)), *_going(stored, tombstone)]
     return base.model_copy(
         update={
             "observed_generation": stored.generation,
@@ -56,6 +75,10 @@ def leaving_status(stored: Stored, before: Status | None, now: datetime) -> Stat
 def _reason(tombstone: Tombstone) -> str:
     left = tombstone.left
     return _REASONS[left.how] if left is not None and left.stays else words.REASON_LEAVING
+
+
+def _is_revoked(tombstone: Tombstone) -> bool:
+    return tombstone.left is not None and tombstone.left.how == "revoked"
 
 
 def _because(tombstone: Tombstone) -> str:

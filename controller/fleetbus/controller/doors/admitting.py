@@ -38,6 +38,7 @@ async def token(desk: Desk, request: Request) -> Result:
     expires_at = now + timedelta(seconds=asked.ttl_s)
     async with desk.enrolments.locks[cluster]:
         record = desk.enrolments.read(cluster)
+        _refuse_going(desk, cluster)
         admitted = AdmittedToken(
             id=desk.clock.identifier(),
             key=asked.key,
@@ -73,6 +74,15 @@ async def token(desk: Desk, request: Request) -> Result:
         controller_keys=desk.trust.controller_keys,
         vault=desk.trust.vault,
     ).as_json()
+
+
+def _refuse_going(desk: Desk, cluster: ClusterId) -> None:
+    """What is known of a name goes with its cluster, and a token that is made meanwhile with it. Raises NotPossible."""
+    stored = desk.known.document((CLUSTER, cluster.name))
+    if stored is not None and stored.deleting is not None and not stored.deleting.stays:
+        raise NotPossible(
+            f"what is known of cluster {cluster.name} is going", remedy="ask again once it is gone"
+        )
 
 
 def issuing(desk: Desk) -> Issuer:

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 
 from fleetbus.controller.audit import Author, Entry
 from fleetbus.controller.decisions import enrolment as decisions
+from fleetbus.controller.decisions.leaving import departed
 from fleetbus.controller.desk import Desk, Request
 from fleetbus.controller.reconcile import SYNC_TIMEOUT_S
 from fleetbus.controller.store import Beside
 from fleetbus.controller.views import CLUSTER, identified
 from fleetbus.schemas import api
 from fleetbus.schemas.canonical import parse_json
-from fleetbus.schemas.documents import Departure, Stored, Tombstone
+from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.enrolment import Enrolment
 from fleetbus.schemas.enrolment_api import RetireRequest, known_in_several
 from fleetbus.schemas.errors import NotFound, NotPossible
@@ -43,8 +44,8 @@ async def retire(desk: Desk, request: Request) -> Mapping[str, object]:
         elif beside is not None:
             await desk.enrolments.write(after, entry)
         await desk.command_lists.forget(cluster)
-    gone = stored is None or not asked.purge or await _is_gone(desk, stored)
-    message = "; ".join((_told(record, after), _kept(asked, stored, gone=gone)))
+    gone = stored is None or (asked.purge and await _is_gone(desk, stored))
+    message = "; ".join((_told(record, after), _kept(stored, gone=gone)))
     generation = stored.generation if stored else 0
     return api.Accepted(kind=CLUSTER, name=cluster.name, message=message, generation=generation).as_json()
 
@@ -84,14 +85,8 @@ async def _bury(
     desk: Desk, stored: Stored, asked: RetireRequest, author: Author, beside: Beside | None
 ) -> Stored:
     def amend(before: Stored) -> Stored:
-        there = before.deleting
-        if there is None:
-            left = Departure(how=asked.left, reason=asked.reason, stays=not asked.purge)
-            tombstone = Tombstone(at=desk.clock.now(), policy="Keep", by=author.by, left=left)
-        elif there.left is not None and there.stays and asked.purge:
-            tombstone = there.model_copy(update={"left": there.left.model_copy(update={"stays": False})})
-        else:
-            return before
+        now, by = desk.clock.now(), author.by
+        tombstone = departed(before.deleting, asked.left, now, by=by, reason=asked.reason, purge=asked.purge)
         return before.model_copy(update={"deleting": tombstone})
 
     return await desk.documents.amend(stored.key, amend, author, beside=beside)
@@ -118,8 +113,8 @@ def _told(before: Enrolment, after: Enrolment) -> str:
     return f"{keys}; {withdrawn} open token{'s' if withdrawn > 1 else ''} withdrawn"
 
 
-def _kept(asked: RetireRequest, stored: Stored | None, *, gone: bool) -> str:
-    if asked.purge or stored is None:
-        what = "its document, mailboxes and states"
-        return f"{what} are gone" if gone else f"{what} are going"
-    return "its document, mailboxes and states are kept"
+def _kept(stored: Stored | None, *, gone: bool) -> str:
+    what = "its document, mailboxes and states"
+    if stored is not None and stored.deleting is not None and stored.deleting.stays:
+        return f"{what} are kept"
+    return f"{what} are gone" if gone else f"{what} are going"
