@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
-from fleetbus.schemas import accounts, subjects
+from fleetbus.schemas import limits, subjects
 from fleetbus.schemas.streams import ARTIFACTS, EVENTS
 from tests.attacks import world
 from tests.attacks.attack import OWN_FACTS, Attack, Result, Scene, judged
 from tests.attacks.world import ATTACKER, NEWCOMER
 from tests.integration.bus.raw import PATIENCE_S, RawPublisher, publication, raw_publisher
 
-MOST_CONNECTIONS = accounts.LEAST_AGENTS * accounts.CONNECTIONS_AN_AGENT + accounts.SPARE_CONNECTIONS
+MOST_CONNECTIONS = limits.LEAST_AGENTS * limits.CONNECTIONS_AN_AGENT + limits.SPARE_CONNECTIONS
 STRANGERS = 1_000
 ROUNDS = 20
 
@@ -75,7 +75,7 @@ async def _subscriptions(scene: Scene) -> Result:
     async with scene.peer() as peer:
         wire = (
             b"SUB %b.%d %d\r\n" % (scene.inbox.encode(), n, n + 1)
-            for n in range(accounts.SUBSCRIPTIONS_A_CONNECTION + 1)
+            for n in range(limits.AGENT_SUBSCRIPTIONS + 1)
         )
         return judged(await peer.say(b"".join(wire)))
 

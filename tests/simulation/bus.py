@@ -18,7 +18,8 @@ from fleetbus.runtime.ports import CaughtUp, Message, Put, Subscription
 from fleetbus.schemas import presence_subjects, subjects
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, NotPermitted
-from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES, STREAMS, Permissions
+from fleetbus.schemas.limits import MAX_PAYLOAD_BYTES
+from fleetbus.schemas.streams import STREAMS, Permissions
 from tests.simulation.bus_presence import advisory, listing
 from tests.simulation.bus_readers import LiveReader, StreamReader, followed
 from tests.simulation.bus_streams import SimulatedStream, owner

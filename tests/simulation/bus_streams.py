@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from fleetbus.runtime.ports import Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import BusUnavailable, MessageMalformed, SequenceConflict
-from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES, Stream
+from fleetbus.schemas.limits import MAX_PAYLOAD_BYTES
+from fleetbus.schemas.streams import Stream
 
 _SUPERSEDED = 16
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fleetbus.controller.at_once import AtOnce
 from fleetbus.controller.audit import AuditChain, Author
 from fleetbus.controller.command_lists import CommandLists
 from fleetbus.controller.enrolments import Enrolments
@@ -72,6 +73,7 @@ class Desk:
     version: str
     settings_problem: Callable[[], str] = lambda: ""
     watching: list[str] = field(default_factory=list)
+    asking: AtOnce = field(default_factory=AtOnce)
 
     def capability(self, kind: str) -> Capability | None:
         return next((one for one in self.capabilities if one.kind == kind), None)

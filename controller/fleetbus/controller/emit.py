@@ -32,13 +32,10 @@ from fleetbus.schemas.catalogue import events_told_in
 from fleetbus.schemas.documents import Status
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError
 from fleetbus.schemas.events import EMITTED_HEADER, Transition, cloud_event, emitted_header, emitted_in
+from fleetbus.schemas.limits import EVENTS_BURST, EVENTS_PER_S, KIB
 from fleetbus.schemas.streams import EVENTS
 
 MOST_BYTES = 32 * 1024
-BURST = 500
-"""Events of one cluster that go out at once, after it was quiet for so long that the allowance is whole."""
-PER_S = 5.0
-"""Events of one cluster in the long run."""
 _LEAST_WAIT_S = 1.0
 _ROUND = 64
 """Statuses whose events go out before they are trimmed: what the header must hold stays small."""
@@ -67,18 +64,19 @@ class Chain:
 
 @dataclass(slots=True)
 class Allowance:
-    """How many events of one cluster may go out now: a token bucket."""
+    """How many events of one cluster may go out now: a token bucket, in which a large one counts for several."""
 
     at_s: float
-    left: float = BURST
+    left: float = EVENTS_BURST
 
-    def take(self, now_s: float) -> float:
-        """0 when one more may go out, and it is counted; else the seconds until it may."""
-        self.left = min(float(BURST), self.left + (now_s - self.at_s) * PER_S)
+    def take(self, now_s: float, size_bytes: int) -> float:
+        """0 when one of this size may go out, and it is counted; else the seconds until it may."""
+        cost = max(1.0, size_bytes / KIB)
+        self.left = min(float(EVENTS_BURST), self.left + (now_s - self.at_s) * EVENTS_PER_S)
         self.at_s = now_s
-        if self.left < 1:
-            return max(_LEAST_WAIT_S, (1 - self.left) / PER_S)
-        self.left -= 1
+        if self.left < cost:
+            return max(_LEAST_WAIT_S, (cost - self.left) / EVENTS_PER_S)
+        self.left -= cost
         return 0.0
 
 
@@ -260,7 +258,7 @@ class Emitter:
                 )
                 chain.mark(one.origin, transition.sequence)
                 continue
-            if wait_s := self._wait_s(key):
+            if wait_s := self._wait_s(key, short):
                 return chain, wait_s
             try:
                 await self._write(key, chain, one, short)
@@ -269,11 +267,11 @@ class Emitter:
                 raise
         return chain, None
 
-    def _wait_s(self, key: ChainKey) -> float:
+    def _wait_s(self, key: ChainKey, transition: Transition) -> float:
         if key == FLEET_CHAIN:
             return 0.0
         now_s = self._clock.monotonic_s()
-        return self._allowances.setdefault(key, Allowance(now_s)).take(now_s)
+        return self._allowances.setdefault(key, Allowance(now_s)).take(now_s, len(transition.to_bytes()))
 
     async def _write(self, key: ChainKey, chain: Chain, one: Pending, transition: Transition) -> None:
         event = cloud_event(self._known.fleet, one.cluster, one.origin, transition)

@@ -24,6 +24,7 @@ from fleetbus.schemas import presence_subjects, subjects
 from fleetbus.schemas.canonical import parse_json
 from fleetbus.schemas.connections import parse_connect, parse_disconnect
 from fleetbus.schemas.errors import FleetbusError, MessageMalformed
+from fleetbus.schemas.limits import BEAT_AT_MOST_EVERY_S
 from fleetbus.schemas.nats_jwt import Claims, read
 
 SETTLE_S = 10.0
@@ -126,10 +127,13 @@ class PresenceFollower:
         member = self._members.get(cluster.name) if cluster else None
         if cluster is None or member is None or member.realm != cluster.realm:
             return
+        now_s = self._clock.monotonic_s()
+        if now_s - member.beats.heard_s < BEAT_AT_MOST_EVERY_S:
+            return
         user = requester(message)
         if user and user != member.key:
             return
-        member.hear(self._clock.monotonic_s())
+        member.hear(now_s)
         self._known.put_seen(cluster.name, self._clock.now())
         self._show(cluster.name, member)
         if not member.linked.up:

@@ -33,6 +33,8 @@ _SEQUENCE = "Nats-Sequence"
 _PREVIOUS = "Nats-Last-Sequence"
 _PENDING = "Nats-Num-Pending"
 _CONFLICTS = frozenset({10071, 10164})
+_TOO_MANY = 429
+"""A stream that is written to faster than it stores takes nothing from anybody for a moment."""
 _UNKNOWN_STREAM = 10059
 _NOT_FOUND, _END_OF_BATCH = "404", "204"
 
@@ -45,7 +47,7 @@ def refusal(error: dict[str, Any], where: str) -> FleetbusError:
         return SequenceConflict(said, where=where)
     if number == _UNKNOWN_STREAM or code == 404:
         return NotFound(said, where=where)
-    if code >= 500:
+    if code >= 500 or code == _TOO_MANY:
         return BusUnavailable(said, where=where)
     return MessageMalformed(f"JetStream refuses it: {said}", where=where)
 

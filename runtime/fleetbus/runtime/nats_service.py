@@ -20,11 +20,11 @@ from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Bus, Message, Subscription
 from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, TimeoutExpired
+from fleetbus.schemas.limits import REQUESTS_AT_ONCE
 
 Answer = Callable[[str, Message], Awaitable[bytes]]
 
 QUEUE = "q"
-AT_ONCE = 64
 ANSWER_TIMEOUT_S = 60.0
 ERROR_HEADER = "Nats-Service-Error"
 ERROR_CODE_HEADER = "Nats-Service-Error-Code"
@@ -74,7 +74,7 @@ class _Service:
     identifier: str
     started: datetime
     endpoints: list[_Endpoint] = field(default_factory=list)
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(REQUESTS_AT_ONCE))
 
     def describe(self, verb: str) -> dict[str, Any]:
         common = {"name": self.name, "id": self.identifier, "version": self.version, "metadata": {}}
@@ -98,7 +98,7 @@ async def serve(
     endpoints: Mapping[str, str],
     answer: Answer,
 ) -> None:
-    """Serve until cancelled; at most AT_ONCE answers are made at a time, each within ANSWER_TIMEOUT_S."""
+    """Serve until cancelled; at most REQUESTS_AT_ONCE answers are made at a time, each within ANSWER_TIMEOUT_S."""
     service = _Service(bus, clock, name, version, description, answer, clock.identifier(), clock.now())
     service.endpoints = [_Endpoint(name, subject) for name, subject in endpoints.items()]
     async with AsyncExitStack() as stack:

@@ -17,13 +17,25 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fleetbus.schemas import presence_subjects, subjects
+from fleetbus.schemas.limits import (
+    AGENT_SUBSCRIPTIONS,
+    CONNECTIONS_A_PERSON,
+    CONNECTIONS_AN_AGENT,
+    ENROL_CONNECTIONS,
+    ENROL_SUBSCRIPTIONS,
+    LEAST_AGENTS,
+    LEAST_PEOPLE,
+    MAX_PAYLOAD_BYTES,
+    PERSON_SUBSCRIPTIONS,
+    SMALL_PAYLOAD_BYTES,
+    SPARE_CONNECTIONS,
+)
 from fleetbus.schemas.nats_jwt import Claims
 from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, TYPES_TAG, role_tag, types_tag
 from fleetbus.schemas.streams import (
     ARTIFACTS,
     DESIRED,
     EVENTS,
-    MAX_PAYLOAD_BYTES,
     READ_CHARTER,
     Permissions,
     agent_permissions,
@@ -38,21 +50,6 @@ from fleetbus.schemas.subjects import ROOT, ClusterId, cluster_name
 SYS, FLEET, OPERATORS, ENROL = "SYS", "FLEET", "OPERATORS", "ENROL"
 SYSTEM, CONTROLLER, SUBSCRIBER, AGENT = "system", "controller", "subscriber", "agent"
 TOKEN, RENEWER = "token", "renewer"
-
-CONNECTIONS_AN_AGENT = 2
-"""While one pod takes over from another."""
-CONNECTIONS_A_PERSON = 32
-"""Each command and each program that listens has one."""
-SPARE_CONNECTIONS = 16
-SUBSCRIPTIONS_A_CONNECTION = 64
-"""An agent has four, a client one for each thing that it follows."""
-LEAST_AGENTS, LEAST_PEOPLE = 64, 8
-"""For so many an account has room from the start."""
-ENROL_CONNECTIONS = 512
-"""Those that join or come back at one moment; whoever finds no room asks again after a pause."""
-ENROL_SUBSCRIPTIONS = 4
-ENROL_PAYLOAD_BYTES = 64 * 1024
-"""A request holds the public keys of a cluster's ServiceAccounts."""
 
 _AGENTS = "AGENTS_"
 _NAME, _SUBJECT, _REALM = "{{name()}}", "{{subject()}}", "{{tag(realm)}}"
@@ -88,10 +85,15 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What users of one kind may do, as a template; None is everything in their account."""
+    """What users of one kind may do, as a template; None is everything in their account.
+
+    `subscriptions` and `payload_bytes` are of each connection; -1 is what the account has.
+    """
 
     name: str
     permissions: Permissions | None = None
+    subscriptions: int = -1
+    payload_bytes: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +155,16 @@ def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
             OPERATORS,
             (
                 *(Role(role, _template(operator_permissions(_ANY_KEY, role))) for role in ROLES),
-                Role(SUBSCRIBER, _template(subscriber_permissions(_ANY_KEY))),
-                Role(SUBSCRIBER_OF_TYPES, _template(types_permissions(_ANY_KEY, (_TYPES,)))),
+                Role(
+                    SUBSCRIBER,
+                    _template(subscriber_permissions(_ANY_KEY)),
+                    payload_bytes=SMALL_PAYLOAD_BYTES,
+                ),
+                Role(
+                    SUBSCRIBER_OF_TYPES,
+                    _template(types_permissions(_ANY_KEY, (_TYPES,))),
+                    payload_bytes=SMALL_PAYLOAD_BYTES,
+                ),
             ),
             imports=(
                 Import("service", subjects.ALL_API, share=True),
@@ -164,7 +174,7 @@ def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
                 Import("stream", subjects.ALL_EVENTS),
             ),
             connections=room(people, LEAST_PEOPLE) * CONNECTIONS_A_PERSON + SPARE_CONNECTIONS,
-            subscriptions=SUBSCRIPTIONS_A_CONNECTION,
+            subscriptions=PERSON_SUBSCRIPTIONS,
             payload_bytes=MAX_PAYLOAD_BYTES,
         ),
         _enrol(),
@@ -188,21 +198,28 @@ def _enrol() -> Account:
         ),
         connections=ENROL_CONNECTIONS,
         subscriptions=ENROL_SUBSCRIPTIONS,
-        payload_bytes=ENROL_PAYLOAD_BYTES,
+        payload_bytes=SMALL_PAYLOAD_BYTES,
     )
 
 
 def _agents(realm: str, count: int) -> Account:
     return Account(
         agents_account(realm),
-        (Role(AGENT, _template(agent_permissions(ClusterId(realm, _ANY_CLUSTER)))),),
+        (
+            Role(
+                AGENT,
+                _template(agent_permissions(ClusterId(realm, _ANY_CLUSTER))),
+                subscriptions=AGENT_SUBSCRIPTIONS,
+                payload_bytes=MAX_PAYLOAD_BYTES,
+            ),
+        ),
         imports=(
             *(Import("service", subject, share=True) for subject in _agent_services(realm)),
             Import("stream", f"{ROOT}.nudge.{realm}.*.*"),
             Import("stream", f"{ROOT}.query.{realm}.*"),
         ),
         connections=room(count, LEAST_AGENTS) * CONNECTIONS_AN_AGENT + SPARE_CONNECTIONS,
-        subscriptions=SUBSCRIPTIONS_A_CONNECTION,
+        subscriptions=AGENT_SUBSCRIPTIONS,
         payload_bytes=MAX_PAYLOAD_BYTES,
     )
 
@@ -370,7 +387,7 @@ def _limits(account: Account) -> dict[str, Any]:
 
 
 def _scope(role: Role, key: str) -> dict[str, Any]:
-    template: dict[str, Any] = {"subs": -1, "data": -1, "payload": -1}
+    template: dict[str, Any] = {"subs": role.subscriptions, "data": -1, "payload": role.payload_bytes}
     if role.permissions is not None:
         template["pub"] = {"allow": list(role.permissions.publish)}
         template["sub"] = {"allow": list(role.permissions.subscribe)}

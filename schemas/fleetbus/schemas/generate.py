@@ -17,6 +17,7 @@ from fleetbus.schemas.catalogue import CAPABILITIES, KINDS
 from fleetbus.schemas.codes import CODES
 from fleetbus.schemas.documents import API_VERSION
 from fleetbus.schemas.events import CloudEvent
+from fleetbus.schemas.limits_page import limits_page
 from fleetbus.schemas.permissions_page import permissions_page
 from fleetbus.schemas.streams import EVENTS
 
@@ -36,6 +37,7 @@ def generated() -> dict[str, str]:
     files["reference/reasons.md"] = reasons_table()
     files["reference/errors.md"] = errors_table()
     files["security/permissions.md"] = permissions_page()
+    files["security/limits.md"] = limits_page()
     return files
 
 

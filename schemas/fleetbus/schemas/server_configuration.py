@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
+from fleetbus.schemas.limits import (
+    HANDSHAKE_S,
+    MAX_CONTROL_LINE_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_PENDING_BYTES,
+    MAX_SUBSCRIPTION_TOKENS,
+    PING_INTERVAL_S,
+    PINGS_MISSED,
+    WRITE_DEADLINE_S,
+)
 
 MOST_ACCOUNTS = 1000
 _INSECURE = (
@@ -64,8 +73,10 @@ def server_configuration(
         (_INSECURE if places.insecure else "") + f"server_name: {_quoted(name)}\n"
         f"listen: {_quoted(listen)}\n"
         f"max_payload: {MAX_PAYLOAD_BYTES}\n"
-        'ping_interval: "3s"\nping_max: 2\n'
-        'write_deadline: "10s"\n'
+        f"max_control_line: {MAX_CONTROL_LINE_BYTES}\nmax_sub_tokens: {MAX_SUBSCRIPTION_TOKENS}\n"
+        f"max_pending: {MAX_PENDING_BYTES}\n"
+        f'ping_interval: "{PING_INTERVAL_S}s"\nping_max: {PINGS_MISSED}\n'
+        f'write_deadline: "{WRITE_DEADLINE_S}s"\n'
         f"jetstream {{ store_dir: {_quoted(places.store_dir)}, sync_interval: always }}\n"
         + ("" if places.insecure else f"{_listener(places)}\n")
         + (_websocket(places) if places.websocket else "")
@@ -81,7 +92,7 @@ def server_configuration(
 def _websocket(places: Places) -> str:
     return (
         f"websocket {{\n  listen: {_quoted(places.websocket)}\n"
-        f'  handshake_timeout: "5s"\n  {_listener(places)}\n}}\n'
+        f'  handshake_timeout: "{HANDSHAKE_S}s"\n  {_listener(places)}\n}}\n'
     )
 
 
@@ -89,16 +100,16 @@ def _cluster(routes: Routes) -> str:
     peers = ", ".join(_quoted(f"tls://{peer}") for peer in routes.peers)
     return (
         f"cluster {{\n  name: {_quoted(routes.cluster)}\n  listen: {_quoted(routes.listen)}\n"
-        f"  tls {{ {_files(routes)}, verify: true, timeout: 5 }}\n  routes: [ {peers} ]\n}}\n"
+        f"  tls {{ {_files(routes)}, verify: true, timeout: {HANDSHAKE_S} }}\n  routes: [ {peers} ]\n}}\n"
     )
 
 
 def _listener(places: Places) -> str:
     """TLS towards clients."""
     if not places.client_ca_file:
-        return f"tls {{ {_files(places)}, timeout: 5 }}"
+        return f"tls {{ {_files(places)}, timeout: {HANDSHAKE_S} }}"
     files = _files(replace(places, ca_file=places.client_ca_file))
-    return f"tls {{ {files}, verify: true, timeout: 5 }}"
+    return f"tls {{ {files}, verify: true, timeout: {HANDSHAKE_S} }}"
 
 
 def _files(where: Places | Routes) -> str:

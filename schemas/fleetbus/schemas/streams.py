@@ -8,13 +8,18 @@ from typing import Any
 
 from fleetbus.schemas import subjects
 from fleetbus.schemas.catalogue import CAPABILITIES
+from fleetbus.schemas.limits import (
+    EVENTS_BYTES,
+    EVENTS_KEPT_S,
+    MAX_EVENT_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_STATE_BYTES,
+)
 from fleetbus.schemas.roles import SUBSCRIBER_VERBS, OperatorRole, verbs_of
 from fleetbus.schemas.subjects import ROOT, ClusterId
 
 ASPECTS: tuple[str, ...] = tuple(aspect for capability in CAPABILITIES for aspect in capability.ASPECTS)
 """The sides of a cluster's state. Each stands in the agent's permissions."""
-
-MAX_PAYLOAD_BYTES = 1024 * 1024
 
 _SECOND = 1_000_000_000
 
@@ -92,16 +97,16 @@ ARTIFACTS = Stream(
 STATE = Stream(
     "STATE",
     (subjects.ALL_STATES, subjects.ALL_RESULTS),
-    max_msg_size=512 * 1024,
+    max_msg_size=MAX_STATE_BYTES,
     description="what clusters report, signed by their agents, last value",
 )
 EVENTS = Stream(
     "EVENTS",
     (subjects.ALL_EMITS,),
     history=-1,
-    max_age_s=7 * 24 * 3600,
-    max_bytes=2 * 1024**3,
-    max_msg_size=64 * 1024,
+    max_age_s=EVENTS_KEPT_S,
+    max_bytes=EVENTS_BYTES,
+    max_msg_size=MAX_EVENT_BYTES,
     transform={"src": subjects.ALL_EMITS, "dest": subjects.ALL_EVENTS},
     republish={"src": subjects.ALL_EVENTS, "dest": subjects.ALL_EVENTS},
     description="what happened, as CloudEvents, seven days",

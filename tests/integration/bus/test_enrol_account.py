@@ -16,8 +16,6 @@ from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas import subjects
 from fleetbus.schemas.accounts import (
     ENROL,
-    ENROL_PAYLOAD_BYTES,
-    ENROL_SUBSCRIPTIONS,
     RENEWER,
     TOKEN,
     role_key_name,
@@ -25,6 +23,7 @@ from fleetbus.schemas.accounts import (
 )
 from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable, DocumentInvalid, MessageMalformed
+from fleetbus.schemas.limits import ENROL_SUBSCRIPTIONS, SMALL_PAYLOAD_BYTES
 from fleetbus.schemas.nats_jwt import Claims
 from fleetbus.schemas.nkeys import Kind, public_key, seed_of
 from fleetbus.schemas.subjects import ClusterId
@@ -82,7 +81,7 @@ async def test_it_has_few_subscriptions_and_small_messages(fleet: FleetServer) -
         assert b"maximum subscriptions exceeded" in refused[0].lower()
     async with with_new.bus("new") as bus:
         with pytest.raises((MessageMalformed, BusUnavailable)):
-            await bus.request(subjects.enrol(NEW), b"x" * (ENROL_PAYLOAD_BYTES + 1))
+            await bus.request(subjects.enrol(NEW), b"x" * (SMALL_PAYLOAD_BYTES + 1))
 
 
 async def test_the_server_fills_in_whatever_a_user_is_called(fleet: FleetServer) -> None:

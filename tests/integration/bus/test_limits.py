@@ -10,13 +10,13 @@ from fleetbus.cli.ceremony.issue import issue
 from fleetbus.cli.ceremony.online import push_accounts
 from fleetbus.cli.ceremony.record import read_record, write_record
 from fleetbus.runtime.ports import Put
-from fleetbus.schemas import accounts, subjects
+from fleetbus.schemas import limits, subjects
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import CLOCK, FleetServer
 from tests.integration.bus.raw import RawPublisher, raw_publisher
 
 C1, C2 = ClusterId("main", "c1"), ClusterId("main", "c2")
-MOST = accounts.LEAST_AGENTS * accounts.CONNECTIONS_AN_AGENT + accounts.SPARE_CONNECTIONS
+MOST = limits.LEAST_AGENTS * limits.CONNECTIONS_AN_AGENT + limits.SPARE_CONNECTIONS
 
 
 @asynccontextmanager
@@ -54,7 +54,7 @@ async def test_a_connection_has_no_more_subscriptions_than_it_needs(own_fleet: F
     own = subjects.inbox("main", "c1").encode()
     async with raw_publisher(own_fleet, "c1") as peer:
         said: list[bytes] = []
-        for number in range(accounts.SUBSCRIPTIONS_A_CONNECTION + 1):
+        for number in range(limits.AGENT_SUBSCRIPTIONS + 1):
             said += await peer.write(b"SUB %b.a%d %d\r\n" % (own, number, number + 1))
         assert [line for line in said if b"maximum subscriptions" in line], said
     async with own_fleet.bus("c2") as neighbour, neighbour.subscribe(subjects.nudges(C2)):
@@ -63,7 +63,7 @@ async def test_a_connection_has_no_more_subscriptions_than_it_needs(own_fleet: F
 
 async def test_more_clusters_give_more_room_on_the_running_bus(own_fleet: FleetServer) -> None:
     folder, before = own_fleet.folder, own_fleet.server.process.pid
-    write_record(folder, read_record(folder).model_copy(update={"capacity": accounts.LEAST_AGENTS + 1}))
+    write_record(folder, read_record(folder).model_copy(update={"capacity": limits.LEAST_AGENTS + 1}))
     changed = await issue(folder, own_fleet.keys, CLOCK.now())
     assert changed == ("AGENTS_main",)
     async with own_fleet.bus("c2") as neighbour:

@@ -25,7 +25,6 @@ from fleetbus.controller.settings import load_settings
 from fleetbus.controller.settings import read_credential as controllers_credential
 from fleetbus.local.nats import server_path
 from fleetbus.runtime.certificates import expires_at, is_for_key, is_issued_by
-from fleetbus.schemas.accounts import LEAST_PEOPLE
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import (
     AlreadyExists,
@@ -35,6 +34,7 @@ from fleetbus.schemas.errors import (
     ObjectInvalid,
     SettingsInvalid,
 )
+from fleetbus.schemas.limits import LEAST_PEOPLE
 from fleetbus.schemas.nats_jwt import read
 from fleetbus.schemas.nkeys import Kind, key_of_seed, public_key, seed_of, verify_key
 from fleetbus.schemas.roles import granted_types, told_role

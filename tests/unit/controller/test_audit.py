@@ -15,7 +15,7 @@ from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.canonical import digest
 from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.errors import BusUnavailable, NotFound
-from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
+from fleetbus.schemas.limits import MAX_PAYLOAD_BYTES
 
 CLOCK = SystemClock()
 ANA = Author("ana", "delete", key="UANA")

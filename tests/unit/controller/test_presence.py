@@ -18,6 +18,7 @@ from fleetbus.controller.views import Known
 from fleetbus.schemas import subjects
 from fleetbus.schemas.capabilities.clusters import HEARTBEAT_S
 from fleetbus.schemas.documents import Status, Stored
+from fleetbus.schemas.limits import BEAT_AT_MOST_EVERY_S
 from fleetbus.schemas.nkeys import public_key
 from fleetbus.schemas.streams import agent_permissions
 from fleetbus.schemas.subjects import ClusterId
@@ -156,6 +157,23 @@ def test_who_stands_still_is_connected_and_not_responsive() -> None:
             assert world.view.presence == Presence("connected", responsive=False)
             await world.beat_for(agent, 2 * HEARTBEAT_S)
             assert world.view.presence == Presence("connected", responsive=True)
+
+    run(story)
+
+
+def test_heartbeats_in_a_flood_are_not_looked_at() -> None:
+    async def story(loop: VirtualLoop, chance: Random) -> None:
+        world = World(loop, chance)
+        async with world.following():
+            agent = world.agent()
+            await world.beat(agent)
+            first = world.view.last_seen_at
+            for _ in range(20):
+                await world.beat(agent)
+            assert world.view.last_seen_at == first
+            await world.clock.sleep(BEAT_AT_MOST_EVERY_S)
+            await world.beat(agent)
+            assert world.view.last_seen_at != first
 
     run(story)
 

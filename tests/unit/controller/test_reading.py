@@ -18,7 +18,7 @@ from fleetbus.schemas import api, subjects
 from fleetbus.schemas.canonical import canonical
 from fleetbus.schemas.documents import Status
 from fleetbus.schemas.errors import NotFound
-from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
+from fleetbus.schemas.limits import MAX_PAYLOAD_BYTES
 from tests.seals import SEAL
 from tests.unit.controller.fleet import condition, stored
 

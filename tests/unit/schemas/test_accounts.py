@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetbus.schemas import subjects
+from fleetbus.schemas import limits, subjects
 from fleetbus.schemas.accounts import (
     AGENT,
     CONTROLLER,
@@ -167,6 +167,18 @@ def test_a_realms_agents_reach_no_other_realm() -> None:
     for one in body(agents_account("edge"))["imports"]:
         assert ".main." not in one["subject"]
         assert one.get("share", False) == (one["type"] == "service")
+
+
+def test_each_connection_of_a_role_has_the_least_of_what_role_and_account_allow() -> None:
+    found = {
+        scope["role"]: (scope["template"]["subs"], scope["template"]["payload"])
+        for name in (agents_account("main"), OPERATORS)
+        for scope in body(name)["signing_keys"]
+    }
+    assert found[AGENT] == (limits.AGENT_SUBSCRIPTIONS, limits.MAX_PAYLOAD_BYTES)
+    assert found[SUBSCRIBER] == found[SUBSCRIBER_OF_TYPES] == (-1, limits.SMALL_PAYLOAD_BYTES)
+    assert body(OPERATORS)["limits"]["subs"] == limits.PERSON_SUBSCRIPTIONS
+    assert len(agent_permissions(ClusterId("main", "c1")).subscribe) < limits.AGENT_SUBSCRIPTIONS
 
 
 def test_an_account_has_room_that_doubles() -> None:

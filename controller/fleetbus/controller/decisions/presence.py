@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass, replace
 
 from fleetbus.controller.ports import Link
-from fleetbus.schemas.accounts import CONNECTIONS_AN_AGENT
 from fleetbus.schemas.capabilities.clusters import HEARTBEAT_S, MISSED_HEARTBEATS
+from fleetbus.schemas.limits import CONNECTIONS_AN_AGENT
 
 WINDOW_S = 300.0
 MOST_TURNS = 8

@@ -31,6 +31,7 @@ from fleetbus.runtime.foreign_text import cleaned
 from fleetbus.runtime.ports import Message
 from fleetbus.schemas import api, subjects
 from fleetbus.schemas.errors import DocumentInvalid, FleetbusError, NotPermitted, Terminal
+from fleetbus.schemas.limits import MAX_PAYLOAD_BYTES
 from fleetbus.schemas.models import wrong_fields
 from fleetbus.schemas.nats_jwt import Claims, verify
 from fleetbus.schemas.requests import answer_to, id_of, parts
@@ -43,7 +44,6 @@ from fleetbus.schemas.roles import (
     refusal,
     suffices,
 )
-from fleetbus.schemas.streams import MAX_PAYLOAD_BYTES
 
 DESCRIPTION = "Fleetbus's controller: documents, commands, and what is known of the fleet"
 IMPORTED_REPLY = "_R_."
@@ -103,7 +103,8 @@ async def answered(desk: Desk, verb: str, message: Message) -> bytes:
         if claims is not None and changes(verb):
             desk.requests.accept(verb, statement, body, claims)
             request = replace(request, statement=statement)
-        result = await VERBS[verb](desk, request)
+        with desk.asking.place(request.key):
+            result = await VERBS[verb](desk, request)
         answer = answer_to(api.Answer(ok=True, result=dict(result)), verb, asked, desk.sign)
         if len(answer) <= MOST_BYTES:
             return answer

@@ -10,7 +10,6 @@ from typing import Any
 from fleetbus.controller.capabilities.clusters.transitions import transitions
 from fleetbus.controller.decisions.placed import Placements
 from fleetbus.controller.ports import Capability, Change, ClusterView, Key, Outcome, Ports, View
-from fleetbus.schemas.accounts import CONNECTIONS_AN_AGENT
 from fleetbus.schemas.agent_pod import AGENT_LOGS
 from fleetbus.schemas.approvals import SET, approvals_missing
 from fleetbus.schemas.capabilities import clusters as words
@@ -19,6 +18,7 @@ from fleetbus.schemas.charter import written
 from fleetbus.schemas.conditions import Condition, Status
 from fleetbus.schemas.desired import CONTRACT
 from fleetbus.schemas.documents import Stored
+from fleetbus.schemas.limits import CONNECTIONS_AN_AGENT
 from fleetbus.schemas.states import Facts
 
 _SERIALS_LATE_MS = 10 * 60 * 1000
