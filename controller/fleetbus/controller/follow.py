@@ -74,8 +74,8 @@ class Follow:
             then = [
                 (DESIRED.name, subjects.ALL_HEADS, self._take_head),
                 (DESIRED.name, subjects.ALL_COMMANDS, self._take_commands),
-                (STATE.name, subjects.ALL_STATES, self._take_state),
-                (STATE.name, subjects.ALL_RESULTS, self._take_state),
+                (STATE.name, subjects.ALL_STATES, self._take_report),
+                (STATE.name, subjects.ALL_RESULTS, self._take_report),
             ]
             for group in (first, then):
                 caught = [asyncio.Event() for _ in group]
@@ -175,6 +175,17 @@ class Follow:
             self._known.put_commands(cluster, told)
 
     # what clusters report
+
+    def _take_report(self, message: Message) -> None:
+        """One of a cluster that floods is left where it is stored; now and then the newest are read."""
+        place = _place(message.subject)
+        view = self._known.cluster(place[0].name) if place else None
+        if view is not None:
+            self._known.sent[view.id.name] += 1
+            if view.presence.flooding and self.ready.is_set():
+                self._rereads.add(view.id.name)
+                return
+        self._take_state(message)
 
     def _take_state(self, message: Message) -> None:
         place = _place(message.subject)

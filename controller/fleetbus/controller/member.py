@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from fleetbus.controller.decisions import presence as decisions
-from fleetbus.controller.decisions.presence import Beats, Crowd, Linked
+from fleetbus.controller.decisions.presence import Beats, Crowd, Flood, Linked
 from fleetbus.controller.ports import Presence
 from fleetbus.schemas import conditions
 from fleetbus.schemas.capabilities import clusters as words
@@ -25,6 +25,7 @@ class Member:
     linked: Linked = field(default_factory=Linked)
     beats: Beats = field(default_factory=Beats)
     crowd: Crowd = field(default_factory=Crowd)
+    flood: Flood = field(default_factory=Flood)
     left: str = ""
     awaited: bool = True
 
@@ -47,6 +48,8 @@ class Member:
             member.left = words.ClusterDetails.from_json(status.details).left
         if responsive is not None and responsive.status == "True":
             member.beats = Beats(True, now_s, now_s)
+        elif responsive is not None and responsive.reason == words.REASON_FLOODING:
+            member.flood = Flood(True, now_s)
         elif responsive is not None and responsive.status == "False":
             member.beats = Beats(False, since_s=now_s)
         member.crowd = Crowd(unique is not None and unique.reason == words.REASON_TOO_MANY)
@@ -55,7 +58,7 @@ class Member:
     def presence(self) -> Presence:
         link = self.linked.link
         why = self.left if link == "disconnected" else ""
-        return Presence(link, self.beats.responsive, self.crowd.told, why)
+        return Presence(link, self.beats.responsive, self.crowd.told, why, self.flood.told)
 
     def look(self, connections: int, now_s: float, *, observed: bool, settled: bool) -> None:
         """So many connections are known. That there is none says something only if servers have told who is there,
@@ -74,6 +77,10 @@ class Member:
     def hear(self, now_s: float) -> None:
         """A heartbeat came."""
         self.beats = decisions.heard(self.beats, now_s)
+
+    def count(self, messages: int, seconds: float, now_s: float) -> None:
+        """So many have come from it in this time."""
+        self.flood = decisions.measured(self.flood, messages / seconds, now_s)
 
     def wait(self, now_s: float, *, deaf: bool) -> None:
         """Time has passed; `deaf`: in which nobody could be heard."""

@@ -45,6 +45,8 @@ class Presence:
     responsive: bool | None = None
     crowded: bool = False
     left: str = ""
+    flooding: bool = False
+    """It sends more than an agent can have to say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,7 @@ class PresenceFollower:
         if cluster is None or member is None or member.realm != cluster.realm:
             return
         now_s = self._clock.monotonic_s()
+        self._known.sent[cluster.name] += 1
         if now_s - member.beats.heard_s < BEAT_AT_MOST_EVERY_S:
             return
         user = requester(message)
@@ -222,14 +223,17 @@ class PresenceFollower:
 
     async def _judge(self) -> None:
         """What follows from time alone. While the bus is away nobody can be heard, which says nothing of them."""
-        connection = self._bus.connection
+        connection, last_s = self._bus.connection, self._clock.monotonic_s()
         while True:
             await self._clock.sleep(TICK_S)
             now_s = self._clock.monotonic_s()
+            sent, took_s, last_s = self._known.sent.copy(), now_s - last_s, now_s
+            self._known.sent.clear()
             deaf = not self._bus.connected or self._bus.connection != connection
             connection = self._bus.connection
             for name, member in list(self._members.items()):
                 member.wait(now_s, deaf=deaf)
+                member.count(sent[name], took_s, now_s)
                 self._look(name)
 
 

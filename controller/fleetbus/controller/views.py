@@ -6,6 +6,7 @@ Everything in here is rebuilt from the bus at each start.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -55,6 +56,8 @@ class Known:
         self.displaced: set[tuple[str, ClusterId]] = set()
         """Mailboxes, by one of subjects.MAILBOXES, that do not hold what was told last."""
         self.listeners: list[Listener] = []
+        self.sent: Counter[str] = Counter()
+        """Messages that came from each cluster, since somebody counted."""
         self._documents: dict[Key, Stored] = {}
         self._statuses: dict[Key, Status] = {}
         self._clusters: dict[str, ClusterView] = {}

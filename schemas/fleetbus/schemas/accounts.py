@@ -16,20 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fleetbus.schemas import presence_subjects, subjects
-from fleetbus.schemas.limits import (
-    AGENT_SUBSCRIPTIONS,
-    CONNECTIONS_A_PERSON,
-    CONNECTIONS_AN_AGENT,
-    ENROL_CONNECTIONS,
-    ENROL_SUBSCRIPTIONS,
-    LEAST_AGENTS,
-    LEAST_PEOPLE,
-    MAX_PAYLOAD_BYTES,
-    PERSON_SUBSCRIPTIONS,
-    SMALL_PAYLOAD_BYTES,
-    SPARE_CONNECTIONS,
-)
+from fleetbus.schemas import limits, presence_subjects, subjects
 from fleetbus.schemas.nats_jwt import Claims
 from fleetbus.schemas.roles import ROLES, SUBSCRIBER_OF_TYPES, TYPES_TAG, role_tag, types_tag
 from fleetbus.schemas.streams import (
@@ -155,16 +142,8 @@ def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
             OPERATORS,
             (
                 *(Role(role, _template(operator_permissions(_ANY_KEY, role))) for role in ROLES),
-                Role(
-                    SUBSCRIBER,
-                    _template(subscriber_permissions(_ANY_KEY)),
-                    payload_bytes=SMALL_PAYLOAD_BYTES,
-                ),
-                Role(
-                    SUBSCRIBER_OF_TYPES,
-                    _template(types_permissions(_ANY_KEY, (_TYPES,))),
-                    payload_bytes=SMALL_PAYLOAD_BYTES,
-                ),
+                _reader(SUBSCRIBER, subscriber_permissions(_ANY_KEY)),
+                _reader(SUBSCRIBER_OF_TYPES, types_permissions(_ANY_KEY, (_TYPES,))),
             ),
             imports=(
                 Import("service", subjects.ALL_API, share=True),
@@ -173,13 +152,18 @@ def accounts(clusters: Mapping[str, int], people: int) -> tuple[Account, ...]:
                 Import("service", READ_CHARTER),
                 Import("stream", subjects.ALL_EVENTS),
             ),
-            connections=room(people, LEAST_PEOPLE) * CONNECTIONS_A_PERSON + SPARE_CONNECTIONS,
-            subscriptions=PERSON_SUBSCRIPTIONS,
-            payload_bytes=MAX_PAYLOAD_BYTES,
+            connections=room(people, limits.LEAST_PEOPLE) * limits.CONNECTIONS_A_PERSON
+            + limits.SPARE_CONNECTIONS,
+            subscriptions=limits.PERSON_SUBSCRIPTIONS,
+            payload_bytes=limits.MAX_PAYLOAD_BYTES,
         ),
         _enrol(),
         *(_agents(realm, count) for realm, count in sorted(clusters.items())),
     )
+
+
+def _reader(name: str, permissions: Permissions) -> Role:
+    return Role(name, _template(permissions), payload_bytes=limits.SMALL_PAYLOAD_BYTES)
 
 
 def _enrol() -> Account:
@@ -196,9 +180,9 @@ def _enrol() -> Account:
             Import("service", subjects.ALL_RENEWALS, share=True),
             Import("service", READ_CHARTER, share=True),
         ),
-        connections=ENROL_CONNECTIONS,
-        subscriptions=ENROL_SUBSCRIPTIONS,
-        payload_bytes=SMALL_PAYLOAD_BYTES,
+        connections=limits.ENROL_CONNECTIONS,
+        subscriptions=limits.ENROL_SUBSCRIPTIONS,
+        payload_bytes=limits.SMALL_PAYLOAD_BYTES,
     )
 
 
@@ -209,8 +193,8 @@ def _agents(realm: str, count: int) -> Account:
             Role(
                 AGENT,
                 _template(agent_permissions(ClusterId(realm, _ANY_CLUSTER))),
-                subscriptions=AGENT_SUBSCRIPTIONS,
-                payload_bytes=MAX_PAYLOAD_BYTES,
+                subscriptions=limits.AGENT_SUBSCRIPTIONS,
+                payload_bytes=limits.MAX_PAYLOAD_BYTES,
             ),
         ),
         imports=(
@@ -218,9 +202,9 @@ def _agents(realm: str, count: int) -> Account:
             Import("stream", f"{ROOT}.nudge.{realm}.*.*"),
             Import("stream", f"{ROOT}.query.{realm}.*"),
         ),
-        connections=room(count, LEAST_AGENTS) * CONNECTIONS_AN_AGENT + SPARE_CONNECTIONS,
-        subscriptions=AGENT_SUBSCRIPTIONS,
-        payload_bytes=MAX_PAYLOAD_BYTES,
+        connections=room(count, limits.LEAST_AGENTS) * limits.CONNECTIONS_AN_AGENT + limits.SPARE_CONNECTIONS,
+        subscriptions=limits.AGENT_SUBSCRIPTIONS,
+        payload_bytes=limits.MAX_PAYLOAD_BYTES,
     )
 
 
@@ -371,7 +355,7 @@ def issuing_keys(roles: Sequence[str]) -> tuple[str, ...]:
 
 def _limits(account: Account) -> dict[str, Any]:
     """What is left out is 0 to the server, and nothing is allowed of it: leaf nodes, JetStream, exports."""
-    limits: dict[str, Any] = {
+    found: dict[str, Any] = {
         "subs": account.subscriptions,
         "data": -1,
         "payload": account.payload_bytes,
@@ -382,8 +366,8 @@ def _limits(account: Account) -> dict[str, Any]:
         "disallow_bearer": True,
     }
     if account.jetstream:
-        limits |= {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
-    return limits
+        found |= {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
+    return found
 
 
 def _scope(role: Role, key: str) -> dict[str, Any]:

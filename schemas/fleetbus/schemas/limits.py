@@ -39,6 +39,8 @@ MAX_CONTROL_LINE_BYTES = 4 * KIB
 MAX_SUBSCRIPTION_TOKENS = 16
 """The longest subject on the bus has eleven."""
 HANDSHAKE_S = 5
+STREAM_QUEUE = 2000
+"""Writes that wait for one stream: two of the controller's largest batches. Beyond it a write is refused for now."""
 
 EVENTS_KEPT_S = 7 * 24 * 3600
 EVENTS_BYTES = 2 * GIB
@@ -48,6 +50,10 @@ EVENTS_PER_S = 0.5
 """In the long run: a week of it is a seventh of what EVENTS holds."""
 BEAT_AT_MOST_EVERY_S = 1.0
 """A cluster's heartbeat that comes sooner after the last is not looked at."""
+MESSAGES_PER_S = 100
+"""States and heartbeats of one cluster, on average over a few seconds: more is a flood. An agent sends one in a few."""
+FLOOD_OVER_AFTER_S = 60
+"""So long after it was seen last it is over."""
 REQUESTS_AT_ONCE = 64
 """That the controller answers at a time."""
 REQUESTS_AT_ONCE_EACH = 16

@@ -74,6 +74,7 @@ def _server() -> Iterator[str]:
         ("time to take them before it is closed", f"{limits.WRITE_DEADLINE_S} s"),
         ("time without an answer to a ping", f"{half_open_s} s"),
         ("time for TLS", f"{limits.HANDSHAKE_S} s"),
+        ("writes that wait for one stream", str(limits.STREAM_QUEUE)),
         ("a line of the protocol", _bytes(limits.MAX_CONTROL_LINE_BYTES)),
         ("tokens in a subscription", str(limits.MAX_SUBSCRIPTION_TOKENS)),
     ):
@@ -92,6 +93,10 @@ def _controller() -> Iterator[str]:
         ("heartbeats of one cluster that are looked at", f"one in {limits.BEAT_AT_MOST_EVERY_S:g} s"),
         ("events of one cluster at once", f"{limits.EVENTS_BURST}, or as many KiB"),
         ("events of one cluster in the long run", f"{limits.EVENTS_PER_S:g} a second, or as many KiB"),
+        (
+            "states and heartbeats of one cluster",
+            f"{limits.MESSAGES_PER_S} a second: more is told as a flood",
+        ),
         ("requests of operators that are answered at a time", str(limits.REQUESTS_AT_ONCE)),
         ("of one operator", str(limits.REQUESTS_AT_ONCE_EACH)),
     ):

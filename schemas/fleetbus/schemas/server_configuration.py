@@ -17,6 +17,7 @@ from fleetbus.schemas.limits import (
     MAX_SUBSCRIPTION_TOKENS,
     PING_INTERVAL_S,
     PINGS_MISSED,
+    STREAM_QUEUE,
     WRITE_DEADLINE_S,
 )
 
@@ -77,7 +78,8 @@ def server_configuration(
         f"max_pending: {MAX_PENDING_BYTES}\n"
         f'ping_interval: "{PING_INTERVAL_S}s"\nping_max: {PINGS_MISSED}\n'
         f'write_deadline: "{WRITE_DEADLINE_S}s"\n'
-        f"jetstream {{ store_dir: {_quoted(places.store_dir)}, sync_interval: always }}\n"
+        f"jetstream {{ store_dir: {_quoted(places.store_dir)}, sync_interval: always,"
+        f" max_buffered_msgs: {STREAM_QUEUE} }}\n"
         + ("" if places.insecure else f"{_listener(places)}\n")
         + (_websocket(places) if places.websocket else "")
         + (_cluster(routes) if routes else "")

@@ -29,15 +29,16 @@ _ROOT = Path(__file__).parents[3]
 
 @asynccontextmanager
 async def beating(
-    fleet: FleetServer, cluster: str, folder: Path
+    fleet: FleetServer, cluster: str, folder: Path, *, flood: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The process; it is gone when the block ends."""
+    """The process; it is gone when the block ends. `flood`: as fast as it can, and states as well."""
     file, settings = folder / f"{cluster}.json", fleet.settings(cluster)
     file.touch(mode=0o600)
     told = {"servers": settings.servers, "inbox_prefix": settings.inbox_prefix, "name": settings.name}
     file.write_text(json.dumps({**told, "credential": asdict(settings.credential), "ca_pem": fleet.ca_pem}))
+    arguments = [str(file), *(["flood"] if flood else [])]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.integration.controller.beating", str(file), cwd=_ROOT
+        sys.executable, "-m", "tests.integration.controller.beating", *arguments, cwd=_ROOT
     )
     try:
         yield process
@@ -45,6 +46,20 @@ async def beating(
         if process.returncode is None:
             process.send_signal(signal.SIGKILL)
         await process.wait()
+
+
+async def _flood(settings: BusSettings) -> None:
+    clock, cluster = SystemClock(), ClusterId(subjects.MAIN, settings.name)
+    async with NatsBus(settings, clock) as bus:
+        while True:
+            await bus.wait_connected()
+            try:
+                for _ in range(50):
+                    await bus.publish(subjects.state(cluster, "facts"), b"x" * 100)
+                    await bus.publish(subjects.heartbeat(cluster), b"{}")
+            except BusUnavailable:
+                pass
+            await asyncio.sleep(0)
 
 
 async def _beat(settings: BusSettings) -> None:
@@ -67,4 +82,5 @@ def _settings(file: Path) -> BusSettings:
 
 
 if __name__ == "__main__":
-    asyncio.run(_beat(_settings(Path(sys.argv[1]))))
+    program = _flood if "flood" in sys.argv else _beat
+    asyncio.run(program(_settings(Path(sys.argv[1]))))

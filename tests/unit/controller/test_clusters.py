@@ -74,6 +74,7 @@ async def test_a_cluster_registers_goes_and_comes_back(desk: Desk) -> None:
 
 FLAPPING, STUCK = Presence("flapping", responsive=True), Presence("connected", responsive=False)
 CROWDED = replace(HERE, crowded=True)
+FLOODING = replace(HERE, flooding=True)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,7 @@ CROWDED = replace(HERE, crowded=True)
         (AWAY, ("Connected", "Unknown", "Disconnected"), ["cluster.disconnected"], "Unknown"),
         (FLAPPING, ("Connected", "Unknown", "Flapping"), ["cluster.flapping"], "Unknown"),
         (STUCK, ("Responsive", "False", "HeartbeatMissed"), ["cluster.unresponsive"], "False"),
+        (FLOODING, ("Responsive", "False", "Flooding"), ["cluster.flooding"], "False"),
         (Presence("connected"), ("Responsive", "Unknown", "HeartbeatAwaited"), [], "Unknown"),
         (CROWDED, ("NameUnique", "False", "TooManyConnections"), ["cluster.too-many-connections"], "False"),
         (Presence("unobserved", True), ("Connected", "Unknown", "NotObserved"), [], "Unknown"),
@@ -102,7 +104,7 @@ async def test_each_turn_of_presence_is_one_condition_and_at_most_one_event(
 
 @pytest.mark.parametrize(
     ("presence", "told"),
-    [(AWAY, "connected"), (FLAPPING, "connected"), (STUCK, "responsive")],
+    [(AWAY, "connected"), (FLAPPING, "connected"), (STUCK, "responsive"), (FLOODING, "responsive")],
 )
 async def test_what_is_over_is_told(desk: Desk, presence: Presence, told: str) -> None:
     desk.join(cluster("c1"))

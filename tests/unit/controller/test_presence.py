@@ -18,7 +18,7 @@ from fleetbus.controller.views import Known
 from fleetbus.schemas import subjects
 from fleetbus.schemas.capabilities.clusters import HEARTBEAT_S
 from fleetbus.schemas.documents import Status, Stored
-from fleetbus.schemas.limits import BEAT_AT_MOST_EVERY_S
+from fleetbus.schemas.limits import BEAT_AT_MOST_EVERY_S, FLOOD_OVER_AFTER_S, MESSAGES_PER_S
 from fleetbus.schemas.nkeys import public_key
 from fleetbus.schemas.streams import agent_permissions
 from fleetbus.schemas.subjects import ClusterId
@@ -174,6 +174,22 @@ def test_heartbeats_in_a_flood_are_not_looked_at() -> None:
             await world.clock.sleep(BEAT_AT_MOST_EVERY_S)
             await world.beat(agent)
             assert world.view.last_seen_at != first
+
+    run(story)
+
+
+def test_who_floods_is_told_until_it_has_been_quiet() -> None:
+    async def story(loop: VirtualLoop, chance: Random) -> None:
+        world = World(loop, chance)
+        async with world.following():
+            agent = world.agent()
+            for _ in range(8 * MESSAGES_PER_S):
+                await agent.publish(subjects.heartbeat(C1), b"")
+            await world.clock.sleep(SOON_S)
+            assert world.view.presence.flooding
+            await world.beat_for(agent, FLOOD_OVER_AFTER_S)
+            assert not world.view.presence.flooding
+            assert [one.flooding for one in world.told].count(True) == 1
 
     run(story)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from fleetbus.controller.ports import Link
 from fleetbus.schemas.capabilities.clusters import HEARTBEAT_S, MISSED_HEARTBEATS
-from fleetbus.schemas.limits import CONNECTIONS_AN_AGENT
+from fleetbus.schemas.limits import CONNECTIONS_AN_AGENT, FLOOD_OVER_AFTER_S, MESSAGES_PER_S
 
 WINDOW_S = 300.0
 MOST_TURNS = 8
@@ -95,6 +95,23 @@ def missed(before: Beats, now_s: float) -> Beats:
     if before.responsive is False or now_s - before.since_s < SILENT_AFTER_S:
         return before
     return replace(before, responsive=False, in_row=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """Whether a cluster sends more than an agent can have to say; `last_s`: when it did so last."""
+
+    told: bool = False
+    last_s: float = -math.inf
+
+
+def measured(before: Flood, per_s: float, now_s: float) -> Flood:
+    """After it has sent so many messages a second."""
+    if per_s > MESSAGES_PER_S:
+        return Flood(True, now_s)
+    if before.told and now_s - before.last_s >= FLOOD_OVER_AFTER_S:
+        return Flood()
+    return before
 
 
 @dataclass(frozen=True, slots=True)

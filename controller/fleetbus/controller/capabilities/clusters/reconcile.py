@@ -18,7 +18,7 @@ from fleetbus.schemas.charter import written
 from fleetbus.schemas.conditions import Condition, Status
 from fleetbus.schemas.desired import CONTRACT
 from fleetbus.schemas.documents import Stored
-from fleetbus.schemas.limits import CONNECTIONS_AN_AGENT
+from fleetbus.schemas.limits import CONNECTIONS_AN_AGENT, MESSAGES_PER_S
 from fleetbus.schemas.states import Facts
 
 _SERIALS_LATE_MS = 10 * 60 * 1000
@@ -92,6 +92,12 @@ def _responsive(cluster: ClusterView, details: ClusterDetails) -> tuple[Status, 
     presence = cluster.presence
     if not details.registered:
         return "Unknown", words.REASON_NEVER_SEEN, "no agent has registered yet"
+    if presence.flooding:
+        flood = (
+            f"more than {MESSAGES_PER_S} messages a second come from it, and hinder the others of its realm"
+        )
+        end = f"`fleetbus cluster revoke {cluster.id.name}` ends it"
+        return "False", words.REASON_FLOODING, f"{flood}; {end}"
     if presence.link == "disconnected":
         return "Unknown", words.REASON_DISCONNECTED, "it is not connected"
     if presence.responsive is None:

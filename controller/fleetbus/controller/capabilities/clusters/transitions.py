@@ -53,7 +53,10 @@ def _seen(document: Stored, was: Condition | None, now: Condition | None) -> Ite
 def _heard(document: Stored, was: Condition | None, now: Condition | None) -> Iterator[Happened]:
     if was is None or now is None:
         return
-    if now.status == "False" and was.status != "False":
+    if now.reason == words.REASON_FLOODING:
+        if was.reason != now.reason:
+            yield _event(document, words.EVENT_FLOODING, now.reason, now.message, "Warning")
+    elif now.status == "False" and was.status != "False":
         yield _event(document, words.EVENT_UNRESPONSIVE, now.reason, now.message, "Warning")
     elif now.status == "True" and was.status == "False":
         yield _event(document, words.EVENT_RESPONSIVE, now.reason, "its heartbeats come again")
