@@ -87,15 +87,14 @@ async def events(
                 return
         return
     async with _listening(bus, wanted) as hints:
-        place = await _start(source, since)
+        place = await _begun(source, bus, clock, since)
         empty = 0
         while True:
             connection = bus.connection
             try:
                 page = await _page(source, pattern, place)
             except BusUnavailable:
-                await clock.sleep(clock.jitter(_RETRY_S))
-                await bus.wait_connected()
+                await _wait_again(bus, clock)
                 continue
             for stored in page.events:
                 if (event := _event(*stored)) is not None:
@@ -148,6 +147,20 @@ async def _page(source: EventSource, pattern: str, place: _Place) -> Page:
     if page.events:
         place.after, place.moment = page.events[-1][0], None
     return page
+
+
+async def _begun(source: EventSource, bus: Bus, clock: Clock, since: Since) -> _Place:
+    """As `_start`, once the bus lets it."""
+    while True:
+        try:
+            return await _start(source, since)
+        except BusUnavailable:
+            await _wait_again(bus, clock)
+
+
+async def _wait_again(bus: Bus, clock: Clock) -> None:
+    await clock.sleep(clock.jitter(_RETRY_S))
+    await bus.wait_connected()
 
 
 async def _start(source: EventSource, since: Since) -> _Place:

@@ -155,6 +155,16 @@ def is_for_key(certificate: bytes, key: bytes) -> bool:
     return isinstance(public, ed25519.Ed25519PublicKey) and public.public_bytes_raw() == key
 
 
+def fits(issued: Issued) -> bool:
+    """Whether the certificate can be read, and is of this private key."""
+    try:
+        certificate, key = _load(issued.certificate), serialization.load_pem_private_key(issued.key, None)
+    except (SettingsInvalid, ValueError, TypeError):
+        return False
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return certificate.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
+
+
 def expires_at(certificate: bytes) -> datetime:
     """The end of a PEM certificate's validity, aware, UTC. Raises SettingsInvalid for other bytes."""
     return _load(certificate).not_valid_after_utc

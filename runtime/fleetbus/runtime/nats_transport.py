@@ -19,6 +19,8 @@ from fleetbus.schemas.bus_proxy import BusProxy
 from fleetbus.schemas.errors import BusUnavailable
 
 READ_BYTES = 128 * 1024
+_NEXT_ADDRESS_S = 0.25
+"""After so long the next address of a name is tried beside the one that has not answered (RFC 8305)."""
 
 
 class Dialled(Transport):
@@ -61,7 +63,10 @@ class Dialled(Transport):
         if proxy is not None:
             return cls(address, *await open_tunnel(proxy, address, timeout_s, READ_BYTES))
         async with asyncio.timeout(timeout_s):
-            return cls(address, *await asyncio.open_connection(address.host, address.port, limit=READ_BYTES))
+            streams = asyncio.open_connection(
+                address.host, address.port, limit=READ_BYTES, happy_eyeballs_delay=_NEXT_ADDRESS_S
+            )
+            return cls(address, *await streams)
 
     @classmethod
     async def refusal(

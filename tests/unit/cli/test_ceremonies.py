@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,14 @@ from fleetbus.client import load_context
 from fleetbus.controller.settings import load_settings
 from fleetbus.controller.settings import read_credential as controllers_credential
 from fleetbus.local.nats import server_path
-from fleetbus.runtime.certificates import expires_at, is_for_key, is_issued_by
+from fleetbus.runtime.certificates import (
+    Issued,
+    expires_at,
+    fits,
+    is_for_key,
+    is_issued_by,
+    make_authority,
+)
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import (
     AlreadyExists,
@@ -382,6 +389,19 @@ def test_init_makes_a_bus_of_three(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     before = _files(folder)
     assert run(None, "init", "--out", str(folder)).code == 0
     assert _files(folder) == before
+
+
+@pytest.mark.parametrize("content", ["another key", "damaged"])
+def test_a_certificate_that_does_not_fit_its_key_is_made_again(tmp_path: Path, content: str) -> None:
+    """As when the command was killed between the two files."""
+    founded(tmp_path, PLAN)
+    key, certificate = tmp_path / "nats" / "server.key", tmp_path / "nats" / "server.crt"
+    if content == "damaged":
+        certificate.write_text("-----BEGIN CERTIFICATE-----\nAA")
+    else:
+        key.write_bytes(make_authority("x", datetime.now(UTC)).key)
+    founded(tmp_path, PLAN)
+    assert fits(Issued(certificate.read_bytes(), key.read_bytes()))
 
 
 def test_certificates_that_end_soon_are_made_again_and_no_others(tmp_path: Path) -> None:

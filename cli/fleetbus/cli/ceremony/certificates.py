@@ -18,6 +18,7 @@ from fleetbus.cli.ceremony.record import FleetRecord, Node
 from fleetbus.runtime.certificates import (
     Issued,
     expires_at,
+    fits,
     is_for_key,
     is_issued_by,
     issue_for_key,
@@ -134,11 +135,12 @@ def _peer(place: Path, authority: Issued, node: Node, now: datetime, *, again: b
 
 
 def _lasts(place: Path, name: str, now: datetime) -> bool:
-    """Whether it is there, whole, and does not end soon."""
-    certificate = place / f"{name}.crt"
-    if not certificate.is_file() or not (place / f"{name}.key").is_file():
+    """Whether it is there, of the key that is there, and does not end soon."""
+    certificate, key = place / f"{name}.crt", place / f"{name}.key"
+    if not certificate.is_file() or not key.is_file():
         return False
-    return expires_at(certificate.read_bytes()) - now > RENEWED_BEFORE
+    there = Issued(certificate.read_bytes(), key.read_bytes())
+    return fits(there) and expires_at(there.certificate) - now > RENEWED_BEFORE
 
 
 def _write(place: Path, name: str, issued: Issued) -> None:
