@@ -41,6 +41,14 @@ def parse_accepted(kept: Mapping[str, Any] | None, lowest_epoch: int) -> Accepte
     return found if found.epoch >= lowest_epoch else lowest
 
 
+def of_root(kept: Mapping[str, Any] | None, root: str) -> Mapping[str, Any] | None:
+    """What was kept under this root: another root's fleet begins anew, with epochs and serials of its own.
+
+    What was kept before the root was kept with it is this one's.
+    """
+    return kept if kept and str(kept.get("root") or root) == root else None
+
+
 @dataclass(frozen=True, slots=True)
 class AcceptedHead:
     head: Head

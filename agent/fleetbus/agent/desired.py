@@ -20,6 +20,7 @@ from fleetbus.agent.acceptance import (
     accept_commands,
     accept_head,
     lapsed,
+    of_root,
     parse_accepted,
 )
 from fleetbus.agent.admission import Admission, Withdraws
@@ -130,9 +131,11 @@ _Take = Callable[[Reader, _Mailbox, bytes], Awaitable[None]]
 
 async def follow_mailboxes(reader: Reader) -> None:
     """For ever: look at start, on every nudge and connection, and now and then, since nudges get lost."""
-    cluster, epoch = reader.settings.identity.cluster, reader.trusted.epoch
+    cluster, epoch, root = reader.settings.identity.cluster, reader.trusted.epoch, reader.settings.root
     boxes = {
-        which: _mailbox(which, subject, parse_accepted(reader.keep.kept(kept_key(which)), epoch))
+        which: _mailbox(
+            which, subject, parse_accepted(of_root(reader.keep.kept(kept_key(which)), root), epoch)
+        )
         for which, subject in (("desired", subjects.desired(cluster)), ("command", subjects.command(cluster)))
     }
     takes: dict[str, _Take] = {"desired": _take_head, "command": _take_commands}
@@ -323,5 +326,5 @@ async def _keep(reader: Reader, box: _Mailbox, accepted: Accepted) -> None:
     # Counts at once: a write whose answer is lost may stand, and what is older must not follow it.
     box.accepted = accepted
     if accepted != box.kept:
-        await reader.keep.keep({kept_key(box.which): accepted.kept()})
+        await reader.keep.keep({kept_key(box.which): {**accepted.kept(), "root": reader.settings.root}})
         box.kept = accepted

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from fleetbus.agent.acceptance import Accepted, accept_commands, accept_head, lapsed, parse_accepted
+from fleetbus.agent.acceptance import (
+    Accepted,
+    accept_commands,
+    accept_head,
+    lapsed,
+    of_root,
+    parse_accepted,
+)
 from fleetbus.agent.ports import Identity
 from fleetbus.schemas.desired import CommandList, Head
 from fleetbus.schemas.errors import FleetbusError, MessageMalformed, MessageTooNew, Stale, WrongAddressee
@@ -93,3 +100,12 @@ def test_what_was_kept_is_read_again_but_not_below_the_epoch() -> None:
     assert parse_accepted(BEFORE.kept(), 1) == BEFORE
     assert parse_accepted(None, 2) == Accepted(2)
     assert parse_accepted(BEFORE.kept(), 2) == Accepted(2)
+
+
+def test_what_another_root_has_told_does_not_hinder_a_new_fleet() -> None:
+    kept = {**Accepted(7, 9, "d").kept(), "root": "OLD"}
+    assert parse_accepted(of_root(kept, "NEW"), 1) == Accepted(1)
+    assert parse_accepted(of_root(kept, "OLD"), 1) == Accepted(7, 9, "d")
+    # Kept before the root was kept with it.
+    assert parse_accepted(of_root(Accepted(7, 9, "d").kept(), "OLD"), 1) == Accepted(7, 9, "d")
+    assert of_root(None, "OLD") is None
