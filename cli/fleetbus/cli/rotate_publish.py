@@ -66,7 +66,7 @@ async def rotate(changing: Changing) -> str:
     """
     folder, output = changing.folder, changing.output
     changing.expect_root()
-    if not changing.record.resealing and not _is_switched(changing):
+    if not _is_ending(changing):
         made = rotation.prepare(folder)
         output.line(f"key {made} prepared")
         await spread(changing, await changing.charter())
@@ -101,6 +101,7 @@ async def finish(changing: Changing) -> str:
     charter = await changing.charter()
     async with changing.connect() as fleet:
         await wait_charter(fleet, charter.order, changing.end_s, changing.clock)
+    rotation.heard(changing.folder)
     return own
 
 
@@ -140,6 +141,8 @@ async def tell_bus(changing: Changing) -> None:
     changing.output.line("bus told that the controller's former credential counts no more")
 
 
-def _is_switched(changing: Changing) -> bool:
-    """Whether two keys are named and the newer one is in its place already."""
-    return len(changing.record.signing_keys) > 1 and not rotation.is_prepared(changing.folder)
+def _is_ending(changing: Changing) -> bool:
+    """Whether a change was begun whose new key is in its place: only the former one has still to go."""
+    record = changing.record
+    is_switched = len(record.signing_keys) > 1 and not rotation.is_prepared(changing.folder)
+    return is_switched or record.unheard or bool(record.resealing)

@@ -14,6 +14,7 @@ import structlog
 from fleetbus.controller.audit import AuditChain, Author, Entry
 from fleetbus.controller.fence import Fence
 from fleetbus.controller.seal import Seal
+from fleetbus.runtime.failures import first_leaf
 from fleetbus.runtime.ports import Bus, CaughtUp, Message, Put
 from fleetbus.schemas import subjects
 from fleetbus.schemas.errors import Refused
@@ -40,7 +41,7 @@ async def reseal(bus: Bus, fence: Fence, audit: AuditChain, seal: Seal) -> int:
         count += len(puts)
     puts = _anew(await _last_values(bus, STATUS.name, subjects.ALL_STATUSES), seal)
     for some in _parts(puts, _AT_ONCE):
-        await asyncio.gather(*(bus.put(one) for one in some))
+        await _put_all(bus, some)
     count += len(puts)
     for subject in (subjects.ALL_HEADS, subjects.ALL_COMMANDS):
         puts = _anew(await _last_values(bus, DESIRED.name, subject), seal)
@@ -74,6 +75,16 @@ def _anew(messages: Sequence[Message], seal: Seal) -> list[Put]:
         except Refused as error:
             _log.debug("not signed anew", where=message.subject, reason=error.sentence())
     return puts
+
+
+async def _put_all(bus: Bus, puts: Sequence[Put]) -> None:
+    """At once; when one fails none goes on behind the term's back."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in puts:
+                group.create_task(bus.put(one))
+    except BaseExceptionGroup as raised:
+        raise first_leaf(raised) from raised
 
 
 def _parts(puts: Sequence[Put], size: int) -> list[Sequence[Put]]:

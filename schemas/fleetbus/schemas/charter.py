@@ -22,7 +22,8 @@ NUDGED = "charter"
 """The last token of a nudge that says that there is another one."""
 
 _MOST_KEYS = 8
-_MOST_FORMER = 64
+MOST_FORMER = 64
+"""Keys that once signed and are still named, the newest ones."""
 _MOST_PEM = 64 * 1024
 
 
@@ -40,7 +41,7 @@ class Charter(Received):
     version: Count
     issued_at: Moment
     publish: tuple[str, ...] = Field(min_length=1, max_length=_MOST_KEYS)
-    former: tuple[str, ...] = Field(default=(), max_length=_MOST_FORMER)
+    former: tuple[str, ...] = Field(default=(), max_length=MOST_FORMER)
     authorities: str = Field(default="", max_length=_MOST_PEM)
 
     @field_validator("publish", "former")

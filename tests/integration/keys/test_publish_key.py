@@ -12,6 +12,8 @@ from fleetbus.cli.ceremony import rotation
 from fleetbus.cli.ceremony.charter import ensure_charter, read_charter
 from fleetbus.cli.ceremony.folder import seed_file
 from fleetbus.cli.ceremony.keys import read_key
+from fleetbus.cli.holding import holding
+from fleetbus.cli.keys import folder_fleet
 from fleetbus.cli.rotate_publish import rotate
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.ports import Bus, Put
@@ -35,6 +37,16 @@ async def until_holding(stand: Stand, *members: Member) -> None:
         return all(one.charter is not None and one.charter.order == order for one in members)
 
     assert await wait_until(have, CLOCK, SOON_S)
+
+
+async def until_reported(stand: Stand, *names: str) -> None:
+    """Until these clusters' words that they have the newest charter have come to the controller."""
+    async with folder_fleet(stand.folder) as fleet:
+
+        async def have() -> bool:
+            return set(names) <= set((await holding(fleet, charter_of(stand))).held)
+
+        assert await wait_until(have, CLOCK, SOON_S)
 
 
 def charter_of(stand: Stand) -> tuple[int, int]:
@@ -92,6 +104,7 @@ async def test_the_fleet_goes_on_under_another_key(stand: Stand) -> None:
         for subject, envelope in await stored(bus):
             verify(subject, envelope, {key})
 
+        await until_reported(stand, "a", "b")
         shown = await asyncio.to_thread(run, Answers(), "keys", "show", "--fleet-dir", str(stand.folder))
         assert "held       2 of 3 clusters have it; " in shown.out, shown
         assert f"publish    {key}\nformer     {public_key(before)}\n" in shown.out

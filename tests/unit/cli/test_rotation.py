@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +20,15 @@ from fleetbus.cli.ceremony.folder import charter_file, credential_file, seed_fil
 from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
 from fleetbus.cli.ceremony.keys import FolderKeys
 from fleetbus.cli.ceremony.record import FOR_EVER, read_record
+from fleetbus.cli.holding import Holding
+from fleetbus.cli.output import Output, Screen
 from fleetbus.controller.mandate import read_mandate
 from fleetbus.controller.settings import load_settings
 from fleetbus.runtime.certificates import is_issued_by, make_authority, split
+from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.accounts import FLEET
-from fleetbus.schemas.charter import Charter
-from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPossible, SettingsInvalid
+from fleetbus.schemas.charter import MOST_FORMER, Charter
+from fleetbus.schemas.errors import BusUnavailable, NotFound, NotPossible, SettingsInvalid, TimeoutExpired
 from fleetbus.schemas.nkeys import public_key
 from tests.founding import NOW, founded
 from tests.unit.cli.fleet_of_three import Answers, run
@@ -116,6 +123,61 @@ def test_a_higher_epoch_that_was_interrupted_leaves_no_former_credential_in_use(
     assert not made.revoked_at(FLEET, made.controller)
     rotation.raise_epoch(folder)
     assert credential.exists()
+
+
+PLACES = ("charter", "wait_charter", "wait_held", "wait_signing", "last charter", "last wait_charter")
+
+
+@pytest.mark.parametrize("place", range(len(PLACES)), ids=PLACES)
+def test_a_change_of_keys_that_is_interrupted_anywhere_is_one_change(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """Not a second one, whose key nobody asked for: also where only the last word of the first was missing."""
+    old, seen = signs_with(folder), 0
+
+    def interrupted(real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def step(*given: Any, **more: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == place + 1:
+                raise TimeoutExpired("killed")
+            return await real(*given, **more)
+
+        return step
+
+    async def waited(*_: object) -> Holding:
+        return Holding((), (), ())
+
+    monkeypatch.setattr(rotate_publish, "ensure_charter", interrupted(ensure_charter))
+    for wait in ("wait_charter", "wait_held", "wait_signing"):
+        monkeypatch.setattr(rotate_publish, wait, interrupted(waited))
+    output = Output(StringIO(), StringIO(), Screen(False, 100, False), Screen(False, 100, False))
+    connect: Any = nullcontext
+    changing = rotate_publish.Changing(folder, None, connect, 1.0, False, SystemClock(), output)
+    with pytest.raises(TimeoutExpired):
+        asyncio.run(rotate_publish.rotate(changing))
+    key = asyncio.run(rotate_publish.rotate(changing))
+    record = read_record(folder)
+    assert (record.signing_keys, record.former_keys) == ((key,), (old,))
+    assert signs_with(folder) == key
+    # The next one is another one.
+    assert asyncio.run(rotate_publish.rotate(changing)) != key
+
+
+def test_however_often_the_key_was_changed_the_root_names_the_newest_of_the_former_ones(
+    folder: Path,
+) -> None:
+    keys = [signs_with(folder)]
+    for _ in range(MOST_FORMER + 2):
+        rotation.prepare(folder)
+        keys.append(rotation.switch(folder))
+        rotation.finish(folder)
+    said: list[str] = []
+    charter = asyncio.run(ensure_charter(folder, NOW, said.append))
+    assert (charter.publish, charter.former) == ((keys[-1],), tuple(keys[2:-1]))
+    assert "the 2 oldest of the former keys" in said[-1]
+    assert rotation.raise_epoch(folder).epoch == 2
+    assert chartered(folder).epoch == 2
 
 
 def test_an_epoch_that_is_too_low_is_raised_again_before_it_is_in_use(folder: Path) -> None:

@@ -12,7 +12,7 @@ from fleetbus.cli.ceremony.keys import root_signer
 from fleetbus.cli.ceremony.record import FleetRecord, changing, read_record
 from fleetbus.runtime.certificates import split
 from fleetbus.schemas import subjects
-from fleetbus.schemas.charter import Charter, Sealed, opened
+from fleetbus.schemas.charter import MOST_FORMER, Charter, Sealed, opened
 from fleetbus.schemas.errors import MessageMalformed, Refused, SettingsInvalid
 from fleetbus.schemas.signing import covered, wrapped
 
@@ -51,6 +51,10 @@ async def ensure_charter(
                 continue
             write_whole(charter_file(folder), wrapped(content, {root.public_key: signature}) + b"\n")
         say(f"charter {wanted} signed by the root")
+        if unnamed := len(record.former_keys) - len(wanted.former):
+            say(
+                f"not named any more: the {unnamed} oldest of the former keys; `audit verify --key` takes them"
+            )
         return wanted
 
 
@@ -65,7 +69,7 @@ def _wanted(folder: Path, record: FleetRecord, there: Charter | None, now: datet
                 "version": max(last + 1, int(now.timestamp())),
                 "issuedAt": now.isoformat(),
                 "publish": list(record.signing_keys),
-                "former": list(record.former_keys),
+                "former": list(record.former_keys[-MOST_FORMER:]),
                 "authorities": "" if record.insecure_dev else _authorities(folder),
             }
         )

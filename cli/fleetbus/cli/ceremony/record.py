@@ -108,6 +108,8 @@ class FleetRecord(Received):
     """Those that once were: the audit chain has records of them."""
     resealing: tuple[str, ...] = ()
     """Former ones by which the controller's own memory may still be signed."""
+    unheard: bool = False
+    """The key that signs is the only one that is named, but the bus may not have the charter that says so."""
     people: tuple[Person, ...] = ()
     capacity: int = 1000
     """For how many clusters each realm's account has room."""

@@ -48,11 +48,17 @@ def switch(folder: Path) -> str:
 
 
 def finish(folder: Path) -> None:
-    """Only the key that signs is named; for who signs no more and has nothing unsigned left."""
+    """Only the key that signs is named; for who signs no more and has nothing unsigned left. Then `heard` follows."""
     with changing(folder):
         record = read_record(folder)
         own = public_key(read_key(seed_file(folder, SIGNING)))
-        _write(folder, record, record.naming((own,)).model_copy(update={"resealing": ()}))
+        _write(folder, record, record.naming((own,)).model_copy(update={"resealing": (), "unheard": True}))
+
+
+def heard(folder: Path) -> None:
+    """The bus has the charter that names this key alone: the change has ended, and another one may begin."""
+    with changing(folder):
+        write_record(folder, read_record(folder).model_copy(update={"unheard": False}))
 
 
 def is_raised(record: FleetRecord, at_least: int) -> bool:
