@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from fleetbus.schemas.connections import Connection, Ended, Page, Place
+from fleetbus.schemas.connections import Connection, Ended, Page, Place, servers_told_whole
 
 MISSED_LISTINGS = 2
-"""So often a server that answers must not have named a connection."""
+"""So often a server that has told all of its connections must not have named one."""
 UNANSWERED_LISTINGS = 3
 """So often a server must not have answered: then its connections went with it."""
 _MOST_MOVED = 100_000
@@ -54,13 +54,15 @@ class Connections:
         pages = list(pages)
         told = [one for page in pages for one in page.connections if one.nkey]
         named = {one.place: one for one in told if one.place not in moved}
-        answered = {page.server_id for page in pages}
+        answered, whole = {page.server_id for page in pages}, servers_told_whole(pages)
         for connection in named.values():
             self._put(connection)
         unnamed = [one for one in self.known if one not in named and one not in moved]
         for place in unnamed:
+            if place[0] in answered and place[0] not in whole:
+                continue  # It may stand on the page that did not come.
             self._missed[place] = self._missed.get(place, 0) + 1
-            enough = MISSED_LISTINGS if place[0] in answered else UNANSWERED_LISTINGS
+            enough = MISSED_LISTINGS if place[0] in whole else UNANSWERED_LISTINGS
             if self._missed[place] >= enough:
                 self._drop(place)
         return not unnamed

@@ -29,7 +29,7 @@ _FIRST_S = 3.0
 """For so long the first server may take to answer, where it is not known which there are."""
 _OTHERS_S = 0.5
 """After an answer for so long the next."""
-_MOST_PAGES = 64
+_MOST_PAGES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,8 @@ async def list_connections(
 ) -> list[Page]:
     """All pages that came (`known`: as in `parse_page`); none when nobody answers. Raises BusUnavailable.
 
-    Which servers there are is not known, so it is no snapshot: who comes or leaves meanwhile may be missing, and a
-    server that is slow is missing as a whole.
+    Which servers there are is not known, so it is no snapshot: who comes or leaves meanwhile may be missing, and of a
+    server that is slow a page, or all of them.
     """
     found: list[Page] = []
     for number in range(_MOST_PAGES):
@@ -98,7 +98,9 @@ async def list_connections(
         question = connections_question(offset=number * PAGE)
         pages = [page async for page in _answers(bus, subject, question, reply, known)]
         found += pages
-        if all(one.total <= (number + 1) * PAGE for one in pages):
+        # By all that came: the one with most may have missed this page.
+        most = max((one.total for one in found), default=0)
+        if not pages or most <= (number + 1) * PAGE:
             break
     return found
 

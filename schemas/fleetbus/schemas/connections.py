@@ -7,7 +7,7 @@ Nothing of it is signed: whoever owns the bus can forge it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -67,6 +67,16 @@ class Page:
         """Where the next page begins; None after the last."""
         end = self.offset + PAGE
         return end if end < self.total else None
+
+
+def servers_told_whole(pages: Sequence[Page]) -> frozenset[str]:
+    """The identifiers of servers of which no page is missing."""
+    totals: dict[str, int] = {}
+    told: dict[str, set[int]] = {}
+    for page in pages:
+        totals[page.server_id] = max(page.total, totals.get(page.server_id, 0))
+        told.setdefault(page.server_id, set()).add(page.offset)
+    return frozenset(one for one, offsets in told.items() if offsets >= set(range(0, totals[one], PAGE)))
 
 
 _NONE: Mapping[Place, Connection] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from fleetbus.controller.connections import MISSED_LISTINGS, UNANSWERED_LISTINGS, Connections
-from fleetbus.schemas.connections import Connection, Ended, Page
+from fleetbus.schemas.connections import PAGE, Connection, Ended, Page
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -66,6 +66,26 @@ def test_connections_of_a_server_that_is_gone_end_with_it() -> None:
         found.begin_listing()
         found.listed([answer(server="B")])
     assert found.of("U1") == []
+
+
+def test_a_page_that_does_not_come_ends_nobody() -> None:
+    """A server that is slow with its second page has not said that nobody stands on it."""
+    found = Connections()
+    everybody = [live(number, key=f"U{number}") for number in range(PAGE + 1)]
+    first, second = (
+        Page("a", "A", PAGE + 1, offset, tuple(everybody[offset : offset + PAGE])) for offset in (0, PAGE)
+    )
+    found.begin_listing()
+    assert found.listed([first, second])
+    for _ in range(2 * UNANSWERED_LISTINGS):
+        found.begin_listing()
+        assert not found.listed([first])
+    assert len(found.of(f"U{PAGE}")) == 1
+    gone_since = Page("a", "A", PAGE, 0, first.connections)
+    for _ in range(MISSED_LISTINGS):
+        found.begin_listing()
+        found.listed([gone_since])
+    assert found.of(f"U{PAGE}") == []
 
 
 def test_who_came_or_left_while_a_listing_was_made_is_as_the_advisory_said() -> None:
