@@ -12,7 +12,7 @@ from nacl.signing import SigningKey
 
 from fleetbus.controller.artifacts import Artifacts
 from fleetbus.controller.audit import AuditChain
-from fleetbus.controller.charter import agreed, nudge_all, publish_charter
+from fleetbus.controller.charter import agreed, keep_published, publish_charter
 from fleetbus.controller.command_lists import CommandLists
 from fleetbus.controller.desk import Desk, Trust
 from fleetbus.controller.emit import Emitter
@@ -38,7 +38,7 @@ from fleetbus.controller.views import CLUSTER, FLEET_STATUS, Known, identified
 from fleetbus.runtime.clock import Clock
 from fleetbus.runtime.ports import Bus
 from fleetbus.schemas import subjects
-from fleetbus.schemas.charter import Charter, Sealed
+from fleetbus.schemas.charter import Sealed
 from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.enrolment import VaultPlace
 from fleetbus.schemas.errors import Transient
@@ -81,14 +81,20 @@ class _Begun:
     fence: Fence
     seal: Seal
     audit: AuditChain
-    charter: Charter | None
+    sealed: Sealed | None
     is_news: bool
 
     def pinned(self, fleet: Fleet) -> Trust:
         """What a join token makes its agent believe."""
-        if self.charter is None:
+        if self.sealed is None:
             return Trust((self.seal.own,), fleet.root, fleet.vault)
-        return Trust(self.charter.publish, fleet.root, fleet.vault, self.charter.order)
+        charter = self.sealed.charter
+        return Trust(charter.publish, fleet.root, fleet.vault, charter.order)
+
+    async def keep_charter(self, fleet: Fleet, known: Known, sealed: Sealed) -> None:
+        """Until cancelled."""
+        bus, clock, root = fleet.bus, fleet.clock, fleet.root
+        await keep_published(bus, clock, self.fence, known, root, sealed, is_news=self.is_news)
 
 
 async def _begin(fleet: Fleet, fence: Fence) -> _Begun:
@@ -103,7 +109,7 @@ async def _begin(fleet: Fleet, fence: Fence) -> _Begun:
     is_news = sealed is not None and await publish_charter(bus, fence, audit, fleet.name, fleet.root, sealed)
     if len(seal.keys) > 1:
         await reseal(bus, fence, audit, seal)
-    return _Begun(fence, seal, audit, charter, is_news)
+    return _Begun(fence, seal, audit, sealed, is_news)
 
 
 async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Sequence[Door]) -> None:
@@ -152,8 +158,6 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(fence.watch())
         await _read_all(tasks, follow, enrolments)
-        if begun.is_news:
-            await nudge_all(bus, known)
         await recent.load(bus)
         await _drop_orphans(known, statuses)
         presence.restore()
@@ -163,6 +167,8 @@ async def work(fleet: Fleet, term: Term, holds: Callable[[], bool], doors: Seque
         publishing = (publisher.run, publisher.reissue, command_lists.run, command_lists.tidy, mailboxes.run)
         for loop in (emitter.run, *publishing, reconciler.run, presence.run, refusals.run):
             tasks.create_task(loop())
+        if begun.sealed is not None:
+            tasks.create_task(begun.keep_charter(fleet, known, begun.sealed))
         tasks.create_task(_sweep(clock, artifacts, publisher, holds))
         for door in doors:
             tasks.create_task(_stand(door, desk))

@@ -10,7 +10,7 @@ from nacl.signing import SigningKey
 
 from fleetbus.cli.ceremony import rotation
 from fleetbus.cli.ceremony.charter import ensure_charter, read_charter
-from fleetbus.cli.ceremony.folder import seed_file
+from fleetbus.cli.ceremony.folder import charter_file, seed_file
 from fleetbus.cli.ceremony.keys import read_key
 from fleetbus.cli.holding import holding
 from fleetbus.cli.keys import folder_fleet
@@ -47,6 +47,14 @@ async def until_reported(stand: Stand, *names: str) -> None:
             return set(names) <= set((await holding(fleet, charter_of(stand))).held)
 
         assert await wait_until(have, CLOCK, SOON_S)
+
+
+async def until_charter_stands(stand: Stand, bus: NatsBus) -> None:
+    async def stands() -> bool:
+        found = await bus.get_last(DESIRED.name, subjects.CHARTER)
+        return found is not None and found.data == charter_file(stand.folder).read_bytes().strip()
+
+    assert await wait_until(stands, CLOCK, SOON_S), stand.problems()
 
 
 def charter_of(stand: Stand) -> tuple[int, int]:
@@ -189,6 +197,10 @@ async def test_an_older_charter_and_another_roots_are_refused(stand: Stand) -> N
             await a.trusted.look_first(a.bus_here)
             assert a.charter is not None
             assert a.charter.order == order
+        # Nor does it last: the root's word stands there again, for whoever has none yet.
+        await until_charter_stands(stand, bus)
+        await bus.purge(DESIRED.name, subjects.CHARTER)
+        await until_charter_stands(stand, bus)
         # An agent that starts anew begins with what it has kept.
         await a.stop()
         await a.start()
