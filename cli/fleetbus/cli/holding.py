@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fleetbus.cli import view
 from fleetbus.runtime.clock import Clock
 from fleetbus.schemas.api import Row
-from fleetbus.schemas.capabilities.clusters import CONNECTED
+from fleetbus.schemas.capabilities.clusters import CONNECTED, REASON_DISCONNECTED
 from fleetbus.schemas.errors import BusUnavailable, SignatureRefused, TimeoutExpired
 
 if TYPE_CHECKING:
@@ -106,9 +106,12 @@ async def _until(missing: Callable[[], Awaitable[str]], end_s: float, clock: Clo
 
 def _is_connected(row: Row) -> bool:
     """Also who was so by the last that was known, as a controller that has just begun has heard nobody yet; and who
-    is heard, where the servers' own word on connections is missing or held back."""
-    said = view.condition(row.document, CONNECTED).get("status") == "True"
-    return said or bool(row.live.get("connected")) or bool(row.live.get("responsive"))
+    is heard, where the servers' own word on connections is missing or held back. Whose connection has ended is heard
+    no more, though some heartbeats have to be missed until that is said."""
+    said = view.condition(row.document, CONNECTED)
+    if said.get("status") == "True" or row.live.get("connected"):
+        return True
+    return said.get("reason") != REASON_DISCONNECTED and bool(row.live.get("responsive"))
 
 
 def _order(text: str) -> Order:
