@@ -227,5 +227,5 @@ def _sizes() -> Iterator[Attack]:
         Result.HUNG_UP,
         writing(b"PUB %b %b 1\r\n" % (OWN_FACTS.encode(), b"r" * 100_000)),
     )
-    yield size("listens with 200 tokens", Result.NOTHING, writing(b"SUB %b%b 1\r\n" % (own, b".x" * 200)))
+    yield size("listens with 200 tokens", Result.REFUSED, writing(b"SUB %b%b 1\r\n" % (own, b".x" * 200)))
     yield size("unsubscribes what is not there", Result.NOTHING, writing(b"UNSUB 99\r\nUNSUB 99 5\r\n"))

@@ -9,7 +9,8 @@ from fleetbus.agent.capabilities.commands.drivers.rehearsal import map_name
 from fleetbus.schemas import conditions, subjects
 from fleetbus.schemas.capabilities.commands import EVENT_ISSUED
 from fleetbus.schemas.documents import Status
-from fleetbus.schemas.signing import unverified
+from fleetbus.schemas.errors import Refused
+from fleetbus.schemas.signing import unverified, verify
 from fleetbus.schemas.states import FINISHED, RESULT_ASPECT, Results, State
 from fleetbus.schemas.streams import STATE, STATUS
 from tests.simulation.fleet import APPS, CLUSTERS, SimulatedFleet
@@ -68,7 +69,10 @@ def states(fleet: SimulatedFleet) -> Iterator[State]:
     stream = fleet.bus.streams[STATE.name]
     for pattern in (subjects.ALL_STATES, subjects.ALL_RESULTS):
         for message in stream.last_per_subject(pattern, fleet.clock.now()):
-            yield State.from_bytes(unverified(message.data))
+            try:
+                yield State.from_bytes(verify(message.subject, message.data, fleet.signers))
+            except Refused:
+                continue
 
 
 def _conditions(fleet: SimulatedFleet, wishes: Wishes) -> Iterator[str]:

@@ -21,10 +21,12 @@ from fleetbus.controller.capabilities.sources import reconcile as sources
 from fleetbus.controller.main import run_controller
 from fleetbus.controller.ports import Ports
 from fleetbus.controller.settings import Settings
+from fleetbus.runtime.ports import Message
 from fleetbus.schemas import subjects
 from fleetbus.schemas.desired import Command, CommandList
+from fleetbus.schemas.errors import Refused
 from fleetbus.schemas.nkeys import key_of_seed, public_key
-from fleetbus.schemas.signing import unverified
+from fleetbus.schemas.signing import verify
 from fleetbus.schemas.streams import DESIRED, agent_permissions
 from fleetbus.schemas.subjects import ClusterId
 from tests.simulation.bus import BusFaults
@@ -152,12 +154,18 @@ class SimulatedFleet:
         return [port for port in _ports_of(slot.process) if isinstance(port, MortalBus)]
 
     def commands(self) -> dict[str, tuple[Command, ...]]:
-        """What each cluster is told to do, as it stands on the bus."""
+        """What each cluster is told to do, as it stands on the bus; what the controller has not signed is no order."""
         stream = self.bus.streams[DESIRED.name]
         found = stream.last_per_subject(subjects.ALL_COMMANDS, self.clock.now())
-        lists = [CommandList.from_bytes(unverified(message.data)) for message in found]
+        lists = [one for message in found if (one := self._signed_list(message)) is not None]
         names = {member.settings.identity.uid: name for name, member in self.members.items()}
         return {names[one.cluster]: one.commands for one in lists}
+
+    def _signed_list(self, message: Message) -> CommandList | None:
+        try:
+            return CommandList.from_bytes(verify(message.subject, message.data, {public_key(self._key)}))
+        except Refused:
+            return None
 
     def _after_step(self) -> None:
         wrong = self.invariants.violations or self.ended

@@ -31,6 +31,8 @@ from fleetbus.schemas.streams import DESIRED
 LEASE_S = 10
 RENEW_S = 3.0
 POLL_S = 1.0
+ELSEWHERE_AFTER = 3
+"""Attempts without an answer on a connection that stands."""
 
 TAKE_NEWEST = (
     "take the fleet's newest folder; if this one was restored from a backup: fleetbus keys raise-epoch"
@@ -120,16 +122,23 @@ class Leader:
             tasks.create_task(_under(work, term))
 
     async def _wait_term(self) -> Term:
-        waiting = False
+        waiting, unanswered = False, 0
         while True:
             try:
                 if await self._take_lease():
                     return await self._take_term()
+                unanswered = 0
                 if not waiting:
                     waiting = True
                     _log.info("standing by", holder=self._holder)
             except (SequenceConflict, BusUnavailable) as error:
                 _log.debug("no term yet", reason=error.sentence())
+                unanswered += isinstance(error, BusUnavailable) and self._bus.connected
+                if unanswered >= ELSEWHERE_AFTER:
+                    # A server that is cut off from the others keeps its clients, and answers no write.
+                    unanswered = 0
+                    _log.warning("connecting elsewhere", reason=error.sentence())
+                    await self._bus.reconnect()
             await self._clock.sleep(self._clock.jitter(POLL_S))
 
     async def _take_lease(self) -> bool:

@@ -43,6 +43,31 @@ def test_a_lost_term_is_followed_by_another_until_it_is_cancelled(seed: int) -> 
     assert simulate(seed, scenario) == ([1, 2, 3], True)
 
 
+def test_a_server_that_answers_no_write_is_left_for_another() -> None:
+    """As one does that is cut off from the others of its cluster."""
+
+    async def scenario(loop: VirtualLoop, chance: Random) -> bool:
+        clock = VirtualClock(loop, chance)
+        server = SimulatedServer(clock, chance)
+        bus = server.bus("controller")
+        server.freeze(bus)
+        leader = Leader(bus, clock, holder="one", epoch=1)
+        began = asyncio.Event()
+
+        async def under(term: Term) -> None:
+            began.set()
+            await clock.sleep(1000)
+
+        leading = asyncio.create_task(leader.lead(under))
+        async with asyncio.timeout(120):
+            await began.wait()
+        leading.cancel()
+        await asyncio.wait([leading])
+        return began.is_set()
+
+    assert simulate(1, scenario)
+
+
 @pytest.mark.parametrize(
     "lease", [b"\xff", b'{"holder":"nobody","claim":"x"}'], ids=["bytes", "of somebody who never lets go"]
 )
