@@ -43,6 +43,8 @@ from tests.bench.figures import Figure, figure, median, percentile
 from tests.bench.stand import Stand
 
 ENROLLING, CONNECTING = 1000, 5000
+TOKENS_AT_ONCE = 12
+"""Of one operator: the controller answers so many of one key at a time, and a few more."""
 AT_ONCE = 64
 """Handshakes and requests that this process has open: all agents are one loop here, which is not what is measured."""
 _CLOCK = SystemClock()
@@ -102,10 +104,10 @@ class Paper:
 async def _enrolment(stand: Stand, folder: Path, fleet: Fleet, count: int) -> list[Figure]:
     names = [f"c{number:04d}" for number in range(count)]
     pinned = await asyncio.to_thread(pinned_by, folder, "", ())
-    places = asyncio.Semaphore(AT_ONCE)
+    asking, places = asyncio.Semaphore(TOKENS_AT_ONCE), asyncio.Semaphore(AT_ONCE)
 
     async def prepared(name: str) -> Paper:
-        async with places:
+        async with asking:
             token = await admitted(fleet, JoinRequest(name), pinned)
         return Paper(f"uid-{name}", {"token": base64.b64encode(token.text().encode()).decode()})
 
