@@ -138,6 +138,16 @@ def certified(folder: Path, credential: Credential, lives: timedelta = timedelta
     return issue_for_key(authority, "a cluster", key, made_at, valid_for=lives).decode()
 
 
+async def renewed(fleet: FleetServer, cluster: str, lives_s: float = 3600) -> Credential:
+    """The next token of the same key."""
+    known, now = fleet.credentials[cluster], CLOCK.now()
+    ends = int((now + timedelta(seconds=lives_s)).timestamp())
+    account, keys = agents_account(subjects.MAIN), read_record(fleet.folder).keys
+    claims = user_claims(known.nkey, cluster, account, AGENT, keys, int(now.timestamp()), expires_at=ends)
+    signer = await fleet.keys.find(role_key_name(account, AGENT), Kind.ACCOUNT)
+    return Credential(await sign(claims, signer), known.seed)
+
+
 async def empty_streams(bus: NatsBus) -> None:
     """Every stream as after `init`; what the server keeps for ever goes with its stream."""
     for stream in streams.STREAMS:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
-from pathlib import Path
 
-from fleetbus.cli.ceremony.keys import FolderKeys
-from fleetbus.cli.ceremony.record import read_record
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.runtime.ports import Put
 from fleetbus.schemas import subjects
-from fleetbus.schemas.accounts import AGENT, agents_account, role_key_name, user_claims
-from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import TimeoutExpired
-from fleetbus.schemas.nats_jwt import signed, unsigned
-from fleetbus.schemas.nkeys import Kind
 from fleetbus.schemas.subjects import MAIN, ClusterId
 from tests.bench.figures import Figure, figure, percentile
 from tests.bench.stand import Stand
-from tests.bus_server import FleetServer, fleet_server
+from tests.bus_server import FleetServer, fleet_server, renewed
 
 RENEWALS = 200
 _CLUSTER = ClusterId(MAIN, "c1")
@@ -54,7 +47,7 @@ async def _measure(fleet: FleetServer, renewals: int) -> list[Figure]:
         listening, writing = asyncio.create_task(listen()), asyncio.create_task(write())
         took: list[float] = []
         for _ in range(renewals):
-            following = await _another(fleet)
+            following = await renewed(fleet, "c1")
             began_s = _CLOCK.monotonic_s()
             await agent.change_credential(following)
             took.append(_CLOCK.monotonic_s() - began_s)
@@ -77,13 +70,3 @@ async def _lost(written: list[int], seen: dict[int, float]) -> int:
     if not written:
         raise TimeoutExpired("no head was written")
     return len(set(written) - seen.keys())
-
-
-async def _another(fleet: FleetServer) -> Credential:
-    """The same user's next token."""
-    known, now = fleet.credentials["c1"], int(_CLOCK.now().timestamp())
-    keys = (await asyncio.to_thread(read_record, Path(fleet.folder))).keys
-    claims = user_claims(known.nkey, "c1", agents_account(MAIN), AGENT, keys, now, expires_at=now + 3600)
-    signer = await FolderKeys(fleet.folder).find(role_key_name(agents_account(MAIN), AGENT), Kind.ACCOUNT)
-    content = unsigned(claims)
-    return Credential(signed(content, await signer.sign(content)), known.seed)

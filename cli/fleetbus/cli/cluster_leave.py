@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
@@ -13,14 +11,13 @@ from fleetbus.cli.ceremony.reaching import reaching
 from fleetbus.cli.ceremony.steps import Taken, take
 from fleetbus.cli.confirm import confirm
 from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.options import YES, given
 from fleetbus.cli.owning import owning
 from fleetbus.cli.steps_taken import again, concluded, report
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.enrolment_api import RetireRequest
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_OPTIONS = (
+_leaving = given(
     click.argument("name"),
     click.option(
         "--fleet-dir",
@@ -37,14 +34,8 @@ _OPTIONS = (
         help="Vault's owner's token; or set VAULT_TOKEN.",
     ),
     click.option("--reason", default="", help="Kept in the audit record and in the event."),
-    click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+    YES,
 )
-
-
-def _leaving(command: _Command) -> _Command:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.command("revoke", short_help="shut a cluster out now: its keys count no more")

@@ -18,6 +18,7 @@ from fleetbus.cli.confirm import confirm
 from fleetbus.cli.durations import Duration
 from fleetbus.cli.holding import holding
 from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.options import FLEET_DIR
 from fleetbus.cli.rotate_authority import rotate_authority
 from fleetbus.cli.rotate_publish import Changing, finish, raise_epoch, rotate, tell_bus
 from fleetbus.cli.table import Cell
@@ -27,14 +28,6 @@ from fleetbus.schemas.errors import BusUnavailable, NotFound, SettingsInvalid
 if TYPE_CHECKING:
     from fleetbus.client import Fleet
 
-_FOLDER = click.option(
-    "--fleet-dir",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="FLEETBUS_FLEET_DIR",
-    required=True,
-    help="The folder that `fleetbus init` made; or set FLEETBUS_FLEET_DIR.",
-)
 _ROOT = click.option(
     "--root-key",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -63,7 +56,7 @@ def command() -> None:
 
 
 @command.command("show", short_help="what the root says, and who has heard it")
-@_FOLDER
+@FLEET_DIR
 @pass_invocation
 def show_command(invocation: Invocation, folder: Path) -> int:
     """
@@ -107,7 +100,7 @@ def rotate_group() -> None:
 
 
 @rotate_group.command("publish", short_help="the key that signs what clusters obey")
-@_FOLDER
+@FLEET_DIR
 @_ROOT
 @_TIMEOUT
 @click.option("--force", is_flag=True, help="Do not wait for connected clusters that have not heard of it.")
@@ -130,7 +123,7 @@ def publish_command(
 
 
 @rotate_group.command("authority", short_help="the authority of the bus's servers")
-@_FOLDER
+@FLEET_DIR
 @_ROOT
 @_TIMEOUT
 @click.option("--force", is_flag=True, help="Do not wait for connected clusters that have not heard of it.")
@@ -160,7 +153,7 @@ def authority_command(
 
 
 @command.command("raise-epoch", short_help="after a restore or a theft: a new key alone, above all that was")
-@_FOLDER
+@FLEET_DIR
 @_ROOT
 @_TIMEOUT
 @click.option("--to", "at_least", type=click.IntRange(1), default=1, help="At least this epoch.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
@@ -15,24 +13,16 @@ from fleetbus.cli.ceremony.record import Person, read_record
 from fleetbus.cli.ceremony.steps import Taken, take
 from fleetbus.cli.confirm import confirm
 from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.options import FLEET_DIR, YES, given
 from fleetbus.cli.owning import owning
 from fleetbus.cli.steps_taken import again, concluded, report
 from fleetbus.runtime.clock import SystemClock
 from fleetbus.schemas.errors import NotPossible, SettingsInvalid
 from fleetbus.schemas.people import PersonKind
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-_OPTIONS = (
+_removing = given(
     click.argument("name"),
-    click.option(
-        "--fleet-dir",
-        "folder",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="FLEETBUS_FLEET_DIR",
-        required=True,
-        help="The folder that `fleetbus init` made; or set FLEETBUS_FLEET_DIR.",
-    ),
+    FLEET_DIR,
     click.option(
         "--vault-token-file",
         "token_file",
@@ -40,14 +30,8 @@ _OPTIONS = (
         help="With --signing vault-transit; or set VAULT_TOKEN.",
     ),
     click.option("--reason", default="", help="Kept in the audit record."),
-    click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+    YES,
 )
-
-
-def _removing(command: _Command) -> _Command:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.command("remove", short_help="shut somebody out: the key counts no more")

@@ -10,6 +10,7 @@ from fleetbus.cli import exit_codes, view
 from fleetbus.cli.confirm import confirm
 from fleetbus.cli.durations import Duration
 from fleetbus.cli.invocation import Invocation, pass_invocation
+from fleetbus.cli.options import FLEET_DIR
 from fleetbus.cli.receipts import revoke
 from fleetbus.cli.text import counted
 
@@ -60,14 +61,7 @@ def revoke_command(
 
 @command.command("share", short_help="let a group of clusters share a secret")
 @click.argument("name")
-@click.option(
-    "--fleet-dir",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="FLEETBUS_FLEET_DIR",
-    required=True,
-    help="The folder that `fleetbus init` made; or set FLEETBUS_FLEET_DIR.",
-)
+@FLEET_DIR
 @click.option("--vault-token-file", type=_FILE, help="Vault's owner's token; or set VAULT_TOKEN.")
 @pass_invocation
 def share_command(invocation: Invocation, name: str, folder: Path, vault_token_file: Path | None) -> int:

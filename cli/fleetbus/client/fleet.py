@@ -40,12 +40,7 @@ from fleetbus.schemas.enrolment_api import (
     RetireRequest,
     TokenRequest,
 )
-from fleetbus.schemas.errors import (
-    BusUnavailable,
-    FleetbusError,
-    MessageMalformed,
-    NotPermitted,
-)
+from fleetbus.schemas.errors import BusUnavailable, FleetbusError, MessageMalformed, NotPermitted
 from fleetbus.schemas.models import Received, Written
 from fleetbus.schemas.nkeys import key_of_seed
 from fleetbus.schemas.people import ExpelRequest

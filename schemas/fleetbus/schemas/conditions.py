@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from fleetbus.schemas.models import Moment, Received
 
@@ -37,6 +37,28 @@ class Condition(Received):
     message: str = ""
     last_transition_at: Moment
     observed_generation: int = 0
+
+
+class Looked(Protocol):
+    """Makes the conditions of one look at one document."""
+
+    def __call__(self, type_: str, status: Status, reason: str, message: str = "") -> Condition: ...
+
+
+def looked(at: datetime, generation: int) -> Looked:
+    """At a document of this generation."""
+
+    def condition(type_: str, status: Status, reason: str, message: str = "") -> Condition:
+        return Condition(
+            type=type_,
+            status=status,
+            reason=reason,
+            message=message,
+            last_transition_at=at,
+            observed_generation=generation,
+        )
+
+    return condition
 
 
 def find(conditions: Iterable[Condition], type_: str) -> Condition | None:

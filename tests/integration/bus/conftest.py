@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetbus.local.ports import free_port
 from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import NatsBus
 from tests.bus_server import FleetServer, empty_streams, fleet_server
@@ -15,6 +16,16 @@ from tests.bus_server import FleetServer, empty_streams, fleet_server
 @pytest.fixture(scope="session")
 async def shared_fleet(processes: Processes, server_dir: Path) -> AsyncIterator[FleetServer]:
     async with fleet_server(processes, server_dir, "bus") as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+async def served(
+    processes: Processes, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[FleetServer]:
+    """One that takes WebSockets too; each test leaves it running."""
+    folder = tmp_path_factory.mktemp("served")
+    async with fleet_server(processes, folder, "served", websocket_port=free_port()) as fleet:
         yield fleet
 
 

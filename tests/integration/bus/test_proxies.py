@@ -13,8 +13,6 @@ import pytest
 import structlog
 
 from fleetbus.cli.ceremony.record import read_record
-from fleetbus.local.ports import free_port
-from fleetbus.local.processes import Processes
 from fleetbus.runtime import nats_client
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.certificates import issue_server, make_authority
@@ -26,23 +24,13 @@ from fleetbus.schemas.bus_proxy import parse_proxy
 from fleetbus.schemas.errors import BusUnavailable, SettingsInvalid
 from fleetbus.schemas.nkeys import key_of_seed
 from fleetbus.schemas.subjects import ClusterId
-from tests.bus_server import CLOCK, FleetServer, fleet_server
+from tests.bus_server import CLOCK, FleetServer
 from tests.connect_proxy import ConnectProxy, connect_proxy
 from tests.waiting import wait_until
 
 C1 = ClusterId("main", "c1")
 LOGIN = "ana:hunter2"
 KINDS = pytest.mark.parametrize("kind", ["tls", "wss"])
-
-
-@pytest.fixture(scope="module")
-async def served(
-    processes: Processes, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[FleetServer]:
-    """Each test leaves it running."""
-    folder = tmp_path_factory.mktemp("proxied")
-    async with fleet_server(processes, folder, "proxied", websocket_port=free_port()) as fleet:
-        yield fleet
 
 
 @pytest.fixture

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
-from fleetbus.cli.ceremony.issue import sign
-from fleetbus.cli.ceremony.record import read_record
 from fleetbus.runtime.bus import NatsBus
 from fleetbus.runtime.ports import Put
 from fleetbus.schemas import subjects
-from fleetbus.schemas.accounts import AGENT, role_key_name, user_claims
-from fleetbus.schemas.credentials import Credential
 from fleetbus.schemas.errors import BusUnavailable
-from fleetbus.schemas.nkeys import Kind
 from fleetbus.schemas.subjects import ClusterId
-from tests.bus_server import CLOCK, FleetServer
+from tests.bus_server import CLOCK, FleetServer, renewed
 from tests.waiting import wait_until
 
 C1 = ClusterId("main", "c1")
 AGENTS = "AGENTS_main"
-
-
-async def another(fleet: FleetServer, lives_s: float = 3600) -> Credential:
-    """The same user's next token."""
-    known, now = fleet.credentials["c1"], CLOCK.now()
-    ends = int((now + timedelta(seconds=lives_s)).timestamp())
-    keys = read_record(fleet.folder).keys
-    claims = user_claims(known.nkey, "c1", AGENTS, AGENT, keys, int(now.timestamp()), expires_at=ends)
-    signer = await fleet.keys.find(role_key_name(AGENTS, AGENT), Kind.ACCOUNT)
-    return Credential(await sign(claims, signer), known.seed)
 
 
 async def test_no_nudge_and_no_question_is_lost_while_it_changes(
@@ -64,7 +48,7 @@ async def test_no_nudge_and_no_question_is_lost_while_it_changes(
             tasks.create_task(write())
             tasks.create_task(read())
             for _ in range(changes):
-                await agent.change_credential(await another(fleet))
+                await agent.change_credential(await renewed(fleet, "c1"))
                 assert agent.connected
             changing = False
 
@@ -80,14 +64,14 @@ async def test_no_nudge_and_no_question_is_lost_while_it_changes(
 async def test_an_ended_credential_is_known_and_the_next_one_connects(fleet: FleetServer) -> None:
     async with fleet.bus("c1") as agent, agent.subscribe(subjects.nudges(C1)):
         assert not agent.denied
-        await agent.change_credential(await another(fleet, lives_s=2))
+        await agent.change_credential(await renewed(fleet, "c1", lives_s=2))
 
         async def is_denied() -> bool:
             return agent.denied
 
         assert await wait_until(is_denied, CLOCK, 15)
         assert not agent.connected
-        await agent.change_credential(await another(fleet))
+        await agent.change_credential(await renewed(fleet, "c1"))
         async with asyncio.timeout(15):
             await agent.wait_connected()
         assert not agent.denied
@@ -95,7 +79,7 @@ async def test_an_ended_credential_is_known_and_the_next_one_connects(fleet: Fle
 
 async def test_one_that_the_server_refuses_leaves_the_connection_as_it_is(fleet: FleetServer) -> None:
     async with fleet.bus("c1") as agent:
-        stale = await another(fleet, lives_s=-10)
+        stale = await renewed(fleet, "c1", lives_s=-10)
         with pytest.raises(BusUnavailable):
             await agent.change_credential(stale)
         assert agent.connected

@@ -15,7 +15,6 @@ from fleetbus.cli.ceremony.init import FleetPlan, make_fleet
 from fleetbus.cli.ceremony.online import reload_servers
 from fleetbus.cli.ceremony.record import read_record
 from fleetbus.local.ports import free_port
-from fleetbus.local.processes import Processes
 from fleetbus.runtime.bus import BusSettings, NatsBus
 from fleetbus.runtime.certificates import make_authority
 from fleetbus.runtime.nats_client import Connection
@@ -28,20 +27,10 @@ from fleetbus.schemas.bus_address import parse_address
 from fleetbus.schemas.errors import BusUnavailable
 from fleetbus.schemas.nkeys import key_of_seed
 from fleetbus.schemas.subjects import ClusterId
-from tests.bus_server import CLOCK, FleetServer, fleet_server
+from tests.bus_server import CLOCK, FleetServer
 from tests.integration.bus.raw import raw_publisher
 
 C1 = ClusterId("main", "c1")
-
-
-@pytest.fixture(scope="module")
-async def served(
-    processes: Processes, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[FleetServer]:
-    """Each test leaves it running."""
-    folder = tmp_path_factory.mktemp("websocket")
-    async with fleet_server(processes, folder, "websocket", websocket_port=free_port()) as fleet:
-        yield fleet
 
 
 def by_websocket(fleet: FleetServer, who: str, path: str = "") -> BusSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -108,6 +109,21 @@ async def controlling(
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def program(settings: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The controller as its program; its log lies beside its settings."""
+    with (settings.parent / "log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "fleetbus.controller", "--config", str(settings), stderr=log
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
 
 
 def issuer_of(server: FleetServer, lifetime_s: float = LIFETIME_S) -> Issuer:

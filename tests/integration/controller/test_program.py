@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from fleetbus.runtime.bus import NatsBus
 from fleetbus.schemas.credentials import credential_text
 from fleetbus.schemas.nkeys import seed_of
 from tests.bus_server import FleetServer
-from tests.integration.controller.people import CLOCK, SIGNING_KEY, Operator, events
+from tests.integration.controller.people import CLOCK, SIGNING_KEY, Operator, events, program
 from tests.waiting import wait_until
 
 DOCUMENT = """
@@ -52,20 +50,6 @@ def settings_file(fleet: FleetServer, folder: Path) -> Path:
     path = folder / "controller.json"
     path.write_text(json.dumps(settings))
     return path
-
-
-@asynccontextmanager
-async def program(settings: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    with (settings.parent / "log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fleetbus.controller", "--config", str(settings), stderr=log
-        )
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
 
 
 async def test_it_ends_cleanly_and_is_back_at_once_after_a_kill(

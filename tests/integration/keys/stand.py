@@ -9,7 +9,7 @@ import asyncio
 import base64
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ from fleetbus.schemas.states import Facts, State
 from fleetbus.schemas.streams import DESIRED, STATE
 from fleetbus.schemas.subjects import ClusterId
 from tests.bus_server import CLOCK, FleetServer, admitted
+from tests.integration.controller.people import program
 from tests.simulation.fleet import agent_state_definition
 from tests.simulation.kube import SimulatedKube
 from tests.simulation.kube_cluster import SimulatedCluster
@@ -258,20 +259,11 @@ class Stand:
         async with folder_fleet(self.folder) as fleet:
             return {view.name_of(row.document): row.document for row in (await fleet.list("Cluster")).rows}
 
-    @asynccontextmanager
-    async def controller(self, folder: Path | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
+    def controller(
+        self, folder: Path | None = None
+    ) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
         """The program, with the settings of this fleet's folder or of another."""
-        settings = (folder or self.folder) / "controller.json"
-        with (settings.parent / "log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "fleetbus.controller", "--config", str(settings), stderr=log
-            )
-            try:
-                yield process
-            finally:
-                if process.returncode is None:
-                    process.terminate()
-                await process.wait()
+        return program((folder or self.folder) / "controller.json")
 
     async def until_answered(self) -> None:
         async def answers() -> bool:

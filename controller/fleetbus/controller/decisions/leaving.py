@@ -7,7 +7,6 @@ from datetime import datetime
 
 from fleetbus.schemas import conditions
 from fleetbus.schemas.capabilities import clusters as words
-from fleetbus.schemas.conditions import Condition
 from fleetbus.schemas.documents import Departure, Status, Stored, Tombstone
 from fleetbus.schemas.enrolment import Left
 from fleetbus.schemas.events import Happened, Severity
@@ -41,18 +40,7 @@ def leaving_status(stored: Stored, before: Status | None, now: datetime) -> Stat
     wanted = _reason(tombstone)
     if told is not None and told.reason == wanted:
         return base
-
-    def condition(type_: str, status: conditions.Status, reason: str, message: str) -> Condition:
-        return Condition(
-            type=type_,
-            status=status,
-            reason=reason,
-            message=message,
-            last_transition_at=now,
-            observed_generation=stored.generation,
-        )
-
-    why = _because(tombstone)
+    condition, why = conditions.looked(now, stored.generation), _because(tombstone)
     found = (
         condition(words.LEAVING, "True", wanted, why),
         *(

@@ -93,7 +93,7 @@ async def serve(desk: Desk) -> None:
 async def answered(desk: Desk, verb: str, message: Message) -> bytes:
     """The envelope for one request; never raises but when cancelled."""
     statement, body = parts(message.data)
-    asked = id_of(statement) if statement else ""
+    asked = id_of(statement)
     request = Request("", body, verb, _key(message))
     try:
         claims = _claims(message) if request.key else None

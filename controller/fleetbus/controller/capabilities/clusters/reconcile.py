@@ -15,7 +15,7 @@ from fleetbus.schemas.approvals import SET, approvals_missing
 from fleetbus.schemas.capabilities import clusters as words
 from fleetbus.schemas.capabilities.clusters import ClusterDetails, ClusterSpec
 from fleetbus.schemas.charter import written
-from fleetbus.schemas.conditions import Condition, Status
+from fleetbus.schemas.conditions import Status, looked
 from fleetbus.schemas.desired import CONTRACT
 from fleetbus.schemas.documents import Stored
 from fleetbus.schemas.limits import CONNECTIONS_AN_AGENT, MESSAGES_PER_S
@@ -46,17 +46,7 @@ async def reconcile(document: Stored, view: View, ports: Ports, now: datetime) -
         ClusterDetails.from_json(known.details) if known and known.uid == document.uid else ClusterDetails()
     )
     details = _details(cluster, before)
-
-    def condition(type_: str, status: Status, reason: str, message: str = "") -> Condition:
-        return Condition(
-            type=type_,
-            status=status,
-            reason=reason,
-            message=message,
-            last_transition_at=now,
-            observed_generation=document.generation,
-        )
-
+    condition = looked(now, document.generation)
     conditions = [
         condition(words.CONNECTED, *_connected(cluster, details)),
         condition(words.RESPONSIVE, *_responsive(cluster, details)),
